@@ -68,12 +68,23 @@ type RouteFailed struct {
 	Route
 	Error    string `json:"error"`
 	Datapath string `json:"datapath"` // userspace
+	// Pending says that nothing is wrong: the route follows as soon as the
+	// first packet has made the kernel resolve the next hop.
+	Pending bool `json:"pending"`
 }
 
-func (RouteFailed) Name() string       { return "route.failed" }
-func (RouteFailed) Severity() Severity { return Warn }
+func (RouteFailed) Name() string { return "route.failed" }
+func (e RouteFailed) Severity() Severity {
+	if e.Pending {
+		return Info
+	}
+	return Warn
+}
 func (e RouteFailed) Message() string {
-	return fmt.Sprintf("%s is relayed in %s: %s", e.what(), e.Datapath, e.Error)
+	if e.Pending {
+		return fmt.Sprintf("%s waits for its next hop, relayed in %s until then: %s", e.what(), place(e.Datapath), e.Error)
+	}
+	return fmt.Sprintf("%s is relayed in %s: %s", e.what(), place(e.Datapath), e.Error)
 }
 
 // RouteSide is one direction of a route whole, as intended or as the kernel
