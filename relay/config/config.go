@@ -9,6 +9,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -100,8 +101,19 @@ type Admin struct {
 	HTTP   string // host:port
 }
 
-// Problem is one thing wrong with a file.
+// Problem is one thing wrong with a file. Its Message names the key and says
+// what is wanted there; it never carries a secret.
 type Problem struct {
-	Line, Column int // 1-based; 0: the file as a whole
+	File         string // as it was given to Parse or Load
+	Line, Column int    // 1-based, columns in characters; 0: the file as a whole
 	Message      string
 }
+
+// String is FILE:LINE:COL: message. A problem of the file as a whole stands at
+// 1:1, so that editors can jump to every one of them.
+func (p Problem) String() string {
+	return fmt.Sprintf("%s:%d:%d: %s", p.File, max(p.Line, 1), max(p.Column, 1), p.Message)
+}
+
+// Error makes a Problem an error with the text of String.
+func (p Problem) Error() string { return p.String() }
