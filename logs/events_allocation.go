@@ -112,18 +112,20 @@ func (e PermissionExpired) Message() string {
 	return fmt.Sprintf("%s permission for %s expired", e.Allocation, e.Peer)
 }
 
-// PermissionDenied names the rule that refused a peer.
+// PermissionDenied names the rule that refused a peer; repeats are counted.
 type PermissionDenied struct {
-	Allocation string `json:"allocation"`
-	Peer       string `json:"peer"`
-	Rule       string `json:"rule"`
-	Code       int    `json:"code"`
+	Allocation string  `json:"allocation"`
+	Peer       string  `json:"peer"`
+	Rule       string  `json:"rule"`
+	Code       int     `json:"code"`
+	Count      uint64  `json:"count"`
+	WindowS    float64 `json:"window_s"`
 }
 
 func (PermissionDenied) Name() string       { return "permission.denied" }
 func (PermissionDenied) Severity() Severity { return Warn }
 func (e PermissionDenied) Message() string {
-	return fmt.Sprintf("%s may not reach %s (%d): %s", e.Allocation, e.Peer, e.Code, e.Rule)
+	return fmt.Sprintf("%s may not reach %s (%d): %s%s", e.Allocation, e.Peer, e.Code, e.Rule, times(e.Count, e.WindowS))
 }
 
 // ChannelBound is a new channel (RFC 8656 §12).
@@ -168,19 +170,21 @@ func (e ChannelExpired) Message() string {
 	return fmt.Sprintf("%s channel %s to %s expired", e.Allocation, e.Channel, e.Peer)
 }
 
-// ChannelRejected is a refused ChannelBind.
+// ChannelRejected is a refused ChannelBind; repeats are counted.
 type ChannelRejected struct {
 	Allocation string  `json:"allocation"`
 	Channel    Channel `json:"channel"`
 	Peer       Addr    `json:"peer"`
 	Code       int     `json:"code"`
 	Reason     string  `json:"reason"`
+	Count      uint64  `json:"count"`
+	WindowS    float64 `json:"window_s"`
 }
 
 func (ChannelRejected) Name() string       { return "channel.rejected" }
 func (ChannelRejected) Severity() Severity { return Warn }
 func (e ChannelRejected) Message() string {
-	return fmt.Sprintf("%s channel %s to %s refused with %d: %s", e.Allocation, e.Channel, e.Peer, e.Code, e.Reason)
+	return fmt.Sprintf("%s channel %s to %s refused with %d: %s%s", e.Allocation, e.Channel, e.Peer, e.Code, e.Reason, times(e.Count, e.WindowS))
 }
 
 // AuthRejected is a request with wrong credentials; repeats are counted.

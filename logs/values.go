@@ -23,7 +23,14 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	if t.IsZero() {
 		return []byte("null"), nil
 	}
-	return t.UTC().AppendFormat(make([]byte, 0, len(timeLayout)+2), `"`+timeLayout+`"`), nil
+	return t.appendJSON(make([]byte, 0, len(timeLayout)+2)), nil
+}
+
+func (t Time) appendJSON(b []byte) []byte {
+	if t.IsZero() {
+		return append(b, "null"...)
+	}
+	return t.UTC().AppendFormat(b, `"`+timeLayout+`"`)
 }
 
 // UnmarshalJSON reads any RFC 3339 time, or null.
@@ -48,6 +55,13 @@ func (c Channel) MarshalJSON() ([]byte, error) {
 		return []byte("null"), nil
 	}
 	return []byte(`"` + c.String() + `"`), nil
+}
+
+func (c Channel) appendJSON(b []byte) []byte {
+	if c == 0 {
+		return append(b, "null"...)
+	}
+	return append(b, '"', '0', 'x', hexDigits[c>>12], hexDigits[c>>8&15], hexDigits[c>>4&15], hexDigits[c&15], '"')
 }
 
 // UnmarshalJSON reads the hexadecimal form, or null.
@@ -80,6 +94,16 @@ func (a Addr) MarshalJSON() ([]byte, error) {
 		return []byte("null"), nil
 	}
 	return json.Marshal(a.AddrPort)
+}
+
+func (a Addr) appendJSON(b []byte) []byte {
+	if !a.IsValid() {
+		return append(b, "null"...)
+	}
+	if a.Addr().Zone() != "" { // an interface name may hold any byte
+		return appendString(b, a.String())
+	}
+	return append(a.AppendTo(append(b, '"')), '"')
 }
 
 // UnmarshalJSON reads "ip:port", or null.
