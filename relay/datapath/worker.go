@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package datapath
+
+import (
+	"errors"
+	"net"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// batch is how many datagrams one socket may have handled before its reader
+// steps back for the others.
+const batch = 64
+
+// A worker is what handling a packet takes: room for the datagram that came,
+// room for the one that leaves, and the system calls' arguments. There are as
+// many as readers that are busy at the same time, not as many as sockets.
+type worker struct {
+	in  [maxDatagram]byte
+	out [maxDatagram + 64]byte // with the header of a Data indication
+	rx  receiver
+	tx  sender
+}
+
+func newWorker() *worker {
+	w := new(worker)
+	w.tx.init()
+	return w
+}
+
+// readClients reads a listen socket until it is closed.
+func (d *Datapath) readClients(s *socket) {
+	defer d.readers.Done()
+	defer d.retire(s)
+	d.read(s, d.fromClient)
+}
+
+// readPeers reads the socket of a relayed transport address until it is closed.
+func (d *Datapath) readPeers(s *socket) {
+	defer d.readers.Done()
+	defer d.retire(s)
+	d.read(s, d.fromPeer)
+}
+
+// read hands every datagram of a socket to handle. The function below is called
+// when the socket is readable (and once at first), takes a worker only then,
+// and keeps none while it waits.
+func (d *Datapath) read(s *socket, handle func(*socket, *worker, int) outcome) {
+	step := func(fd uintptr) (stop bool) {
+		w := d.workers.Get().(*worker)
+		defer d.workers.Put(w)
+		for range batch {
+			n, errno := w.rx.receive(fd, w.in[:])
+			switch {
+			case errno == unix.EAGAIN:
+				return false
+			case errno != 0:
+				// An ICMP error of something sent earlier, or a shortage of
+				// memory: no datagram was read, and the socket is fine.
+			default:
+				s.count(handle(s, w, n))
+			}
+			if s.closed.Load() {
+				break
+			}
+		}
+		return true
+	}
+	for {
+		// The only error is that of a closed socket.
+		if err := s.raw.Read(step); err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				panic("datapath: waiting for a UDP socket failed: " + err.Error())
+			}
+			return
+		}
+		runtime.Gosched()
+	}
+}
