@@ -63,11 +63,17 @@ type View struct {
 	Tuple   FiveTuple
 	Relayed netip.AddrPort // local: what packets carry on the wire
 	Public  netip.AddrPort // what the client was told
+	// Guarded is an address of which only the relayed ports of live
+	// allocations may be reached: the relay's own public one, which a client
+	// may permit because its peer may be another client. Zero: none.
+	Guarded netip.Addr
 	Created time.Time
 	Expires time.Time
 	// Permissions by peer address (IPv4 unmapped).
 	Permissions map[netip.Addr]time.Time
-	Channels    []ChannelView
+	Channels    []ChannelView // in order of their numbers
+
+	index viewIndex
 }
 
 // ChannelView is one bound channel.
