@@ -35,12 +35,12 @@ func (r *reader) blame(paths ...string) token.Position {
 }
 
 func (r *reader) listens(c *Config) {
-	if !r.ok("listen") {
-		return
+	if _, some := r.at[element("listen", 0)]; !some && !r.ok("listen") {
+		return // what c holds is the default
 	}
-	ipv4 := false
+	ipv4 := !r.ok("listen") // it may be among the refused ones
 	for i, a := range c.Listen {
-		at := r.blame(element("listen", i), "listen")
+		at := r.blame(element("listen", i), "allocations.ports")
 		ipv4 = ipv4 || a.Addr().Is4()
 		for j, b := range c.Listen {
 			// Binding both would fail: each family's wildcard covers all of its

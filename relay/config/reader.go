@@ -164,7 +164,7 @@ func (r *reader) entries(path string, n ast.Node, hide bool) ([]entry, bool) {
 			if hide {
 				r.report(place(v.Key), "this key stands here twice, first in line %d: remove one of them", line)
 			} else {
-				r.report(place(v.Key), "%s stands here twice, first in line %d: remove one of them", join(path, clip(name.Value)), line)
+				r.report(place(v.Key), "%s stands here twice, first in line %d: remove one of them", clip(join(path, name.Value)), line)
 			}
 			continue
 		}
