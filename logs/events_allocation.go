@@ -11,7 +11,7 @@ import (
 type AllocationCreated struct {
 	Allocation string `json:"allocation"`
 	Client     Addr   `json:"client"`
-	Transport  string `json:"transport"` // between client and relay: udp
+	Transport  string `json:"transport" enum:"udp"` // between client and relay
 	User       string `json:"user"`
 	Relayed    []Addr `json:"relayed"`
 	LifetimeS  int64  `json:"lifetime_s"`
@@ -42,7 +42,7 @@ type AllocationDeleted struct {
 	Allocation string  `json:"allocation"`
 	Client     Addr    `json:"client"`
 	Relayed    []Addr  `json:"relayed"`
-	Reason     string  `json:"reason"` // expired, refreshed_to_zero, replaced, admin, shutdown, socket_error
+	Reason     string  `json:"reason" enum:"expired,refreshed_to_zero,replaced,admin,shutdown,socket_error"`
 	AgeS       float64 `json:"age_s"`
 	ToPeer     Shares  `json:"to_peer"`
 	ToClient   Shares  `json:"to_client"`

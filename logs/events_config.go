@@ -12,7 +12,7 @@ type ConfigLoaded struct {
 	Generation uint32   `json:"generation"`
 	Path       *string  `json:"path"` // null: the embedded default
 	Digest     string   `json:"digest"`
-	Source     string   `json:"source"` // start, watch, signal
+	Source     string   `json:"source" enum:"start,watch,signal"`
 	Changes    []Change `json:"changes"`
 }
 
@@ -36,7 +36,7 @@ func (e ConfigLoaded) Message() string {
 // ConfigRejected says that a file was refused and changed nothing.
 type ConfigRejected struct {
 	Path           string `json:"path"`
-	Source         string `json:"source"`
+	Source         string `json:"source" enum:"start,watch,signal"`
 	Error          string `json:"error"`
 	Line           int    `json:"line"`
 	Column         int    `json:"column"`
@@ -118,8 +118,8 @@ type ConfigDrifted struct {
 	Intended   RouterConfig `json:"intended"`
 	Kernel     RouterConfig `json:"kernel"`
 	Diff       []Difference `json:"diff"`
-	DetectedBy string       `json:"detected_by"` // periodic, status, apply
-	LastGood   Time         `json:"last_good"`
+	DetectedBy string       `json:"detected_by" enum:"periodic,status,apply"`
+	LastGood   Time         `json:"last_good" null:"yes"` // null: never yet
 }
 
 func (ConfigDrifted) Name() string       { return "config.drifted" }

@@ -31,7 +31,7 @@ type Closed struct {
 	// Next is the file that goes on from here, or null at the end of the run.
 	Next   *string `json:"next"`
 	Lines  int64   `json:"lines"`
-	Reason string  `json:"reason"` // size, age, signal, shutdown
+	Reason string  `json:"reason" enum:"size,age,signal,shutdown"`
 }
 
 func (Closed) Name() string       { return "log.closed" }
@@ -48,7 +48,7 @@ type Dropped struct {
 	Count    uint64 `json:"count"`
 	FirstSeq uint64 `json:"first_seq"`
 	LastSeq  uint64 `json:"last_seq"`
-	Reason   string `json:"reason"` // queue_full, or "write_error: …"
+	Reason   string `json:"reason" pattern:"^(queue_full|write_error: .+)$"`
 }
 
 func (Dropped) Name() string       { return "log.dropped" }
@@ -82,7 +82,7 @@ func (e Diagnostic) Message() string {
 // CheckpointStarted begins the whole state of the relay, so that the log can be
 // replayed from this file on.
 type CheckpointStarted struct {
-	Reason      string       `json:"reason"` // file, hole
+	Reason      string       `json:"reason" enum:"file,hole"`
 	Generation  uint32       `json:"generation"`
 	Digest      string       `json:"digest"`
 	Intended    RouterConfig `json:"intended"`
@@ -95,7 +95,7 @@ type CheckpointStarted struct {
 type OffloadState struct {
 	Intended   bool    `json:"intended"`
 	Attached   bool    `json:"attached"`
-	Mode       *string `json:"mode"`
+	Mode       *string `json:"mode" enum:"native,generic"`
 	ProgramTag *string `json:"program_tag"`
 }
 
@@ -113,7 +113,7 @@ func (e CheckpointStarted) Message() string {
 type CheckpointAllocation struct {
 	Allocation  string                 `json:"allocation"`
 	Client      Addr                   `json:"client"`
-	Transport   string                 `json:"transport"`
+	Transport   string                 `json:"transport" enum:"udp"`
 	User        string                 `json:"user"`
 	Relayed     []Addr                 `json:"relayed"`
 	Expires     Time                   `json:"expires"`

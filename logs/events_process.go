@@ -61,7 +61,7 @@ func (e Stopped) Message() string {
 type OffloadAttached struct {
 	Interface          string `json:"interface"`
 	Ifindex            int    `json:"ifindex"`
-	Mode               string `json:"mode"` // native, generic
+	Mode               string `json:"mode" enum:"native,generic"`
 	ProgramID          uint32 `json:"program_id"`
 	ProgramTag         string `json:"program_tag"`
 	RouterInstructions uint32 `json:"router_instructions"`
@@ -90,9 +90,9 @@ func (e OffloadDetached) Message() string {
 // instead of sending them.
 type OffloadTransmitFailing struct {
 	Interface   string `json:"interface"`
-	Mode        string `json:"mode"`
+	Mode        string `json:"mode" enum:"native,generic"`
 	TxErrors    uint64 `json:"tx_errors"`
-	Consequence string `json:"consequence"` // generic, userspace
+	Consequence string `json:"consequence" enum:"generic,userspace"`
 }
 
 func (OffloadTransmitFailing) Name() string       { return "offload.transmit_failing" }
@@ -107,7 +107,7 @@ type OffloadUnavailable struct {
 	Interface   string `json:"interface"`
 	Intended    bool   `json:"intended"`
 	Reason      string `json:"reason"`
-	Consequence string `json:"consequence"` // userspace, exit
+	Consequence string `json:"consequence" enum:"userspace,exit"`
 }
 
 func (OffloadUnavailable) Name() string       { return "offload.unavailable" }

@@ -15,7 +15,7 @@ type Route struct {
 	Channel    Channel  `json:"channel"`
 	Peer       Addr     `json:"peer"`
 	Relayed    Addr     `json:"relayed"`
-	Paths      []string `json:"paths"` // channel4>udp4, udp4>channel4
+	Paths      []string `json:"paths" pattern:"^(udp|channel)[46]>(udp|channel)[46]$"` // channel4>udp4, udp4>channel4
 	Generation uint32   `json:"generation"`
 	Expires    Time     `json:"expires"`
 }
@@ -67,7 +67,7 @@ func (e RouteRemoved) Message() string {
 type RouteFailed struct {
 	Route
 	Error    string `json:"error"`
-	Datapath string `json:"datapath"` // userspace
+	Datapath string `json:"datapath" enum:"userspace"`
 	// Pending says that nothing is wrong: the route follows as soon as the
 	// first packet has made the kernel resolve the next hop.
 	Pending bool `json:"pending"`
@@ -102,9 +102,9 @@ type RouteSide struct {
 
 // RouteDrifted says that kernel and intent differ for one direction.
 type RouteDrifted struct {
-	Class string `json:"class"` // missing, unexpected, different, stale
-	Route
-	Direction string       `json:"direction"` // to_peer, to_client
+	Class     string       `json:"class" enum:"missing,unexpected,different,stale"`
+	Route     `null:"yes"` // of an unexpected route nothing may be known
+	Direction string       `json:"direction" enum:"to_peer,to_client"`
 	Intended  *RouteSide   `json:"intended"`
 	Kernel    *RouteSide   `json:"kernel"`
 	Diff      []Difference `json:"diff"`
@@ -130,9 +130,9 @@ func (e RouteDrifted) Message() string {
 
 // RouteRepaired says that route drift was written over and read back.
 type RouteRepaired struct {
-	Route
-	Class    string `json:"class"`
-	Verified bool   `json:"verified"`
+	Route    `null:"yes"` // of an unexpected route nothing may be known
+	Class    string       `json:"class" enum:"missing,unexpected,different,stale"`
+	Verified bool         `json:"verified"`
 }
 
 func (RouteRepaired) Name() string { return "route.repaired" }
@@ -158,15 +158,15 @@ func (e RouteRepaired) Message() string {
 // peer, one line per reason and interval.
 type RouteDecision struct {
 	Allocation *string  `json:"allocation"`
-	Client     Addr     `json:"client"`
-	Channel    Channel  `json:"channel"`
-	Peer       Addr     `json:"peer"`
-	Direction  string   `json:"direction"` // to_peer, to_client, or none
-	Datapath   string   `json:"datapath"`  // kernel, userspace
-	Verdict    string   `json:"verdict"`   // relay, pass, drop
+	Client     Addr     `json:"client" null:"yes"`
+	Channel    Channel  `json:"channel" null:"yes"`
+	Peer       Addr     `json:"peer" null:"yes"`
+	Direction  string   `json:"direction" enum:"to_peer,to_client,none"`
+	Datapath   string   `json:"datapath" enum:"kernel,userspace"`
+	Verdict    string   `json:"verdict" enum:"relay,pass,drop"`
 	Reason     string   `json:"reason"`
 	Generation uint32   `json:"generation"`
-	Change     string   `json:"change"` // first, changed, summary
+	Change     string   `json:"change" enum:"first,changed,summary"`
 	Packets    uint64   `json:"packets"`
 	Bytes      uint64   `json:"bytes"`
 	WindowMS   int64    `json:"window_ms"`
