@@ -170,6 +170,60 @@ func TestEdits(t *testing.T) {
 	}
 }
 
+// TestFollowsThePath edits in place what the path leads to only since it was
+// armed: watches that were set once at the start miss it.
+func TestFollowsThePath(t *testing.T) {
+	t.Parallel()
+	t.Run("into a new folder", func(t *testing.T) {
+		t.Parallel()
+		dir := filepath.Join(t.TempDir(), "cfg")
+		must(t, os.Mkdir(dir, 0o700))
+		path := filepath.Join(dir, "relay.yaml")
+		write(t, path, "one")
+		w := events(t, path, "one")
+		for _, text := range []string{"two", "three"} {
+			must(t, os.RemoveAll(dir))
+			must(t, os.Mkdir(dir, 0o700))
+			write(t, path, "new folder for "+text)
+			expect(t, w, "new folder for "+text)
+			write(t, path, text)
+			expect(t, w, text)
+		}
+	})
+	t.Run("along a moved link", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		path := filepath.Join(dir, "cfg", "relay.yaml")
+		for _, sub := range []string{"cfg", "a", "b"} {
+			must(t, os.Mkdir(filepath.Join(dir, sub), 0o700))
+		}
+		write(t, filepath.Join(dir, "a", "x"), "one")
+		write(t, filepath.Join(dir, "b", "y"), "two")
+		must(t, os.Symlink("../a/x", path))
+		w := events(t, path, "one")
+		must(t, os.Symlink("../b/y", path+".new"))
+		must(t, os.Rename(path+".new", path))
+		expect(t, w, "two")
+		write(t, filepath.Join(dir, "b", "y"), "three")
+		expect(t, w, "three")
+	})
+	t.Run("through a folder that is a link", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		for _, sub := range []string{"v1", "v2"} {
+			must(t, os.Mkdir(filepath.Join(dir, sub), 0o700))
+			write(t, filepath.Join(dir, sub, "relay.yaml"), sub)
+		}
+		must(t, os.Symlink("v1", filepath.Join(dir, "cfg")))
+		w := events(t, filepath.Join(dir, "cfg", "relay.yaml"), "v1")
+		must(t, os.Symlink("v2", filepath.Join(dir, "next")))
+		must(t, os.Rename(filepath.Join(dir, "next"), filepath.Join(dir, "cfg")))
+		expect(t, w, "v2")
+		write(t, filepath.Join(dir, "v2", "relay.yaml"), "three")
+		expect(t, w, "three")
+	})
+}
+
 func TestRemovedThenMadeAgain(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "relay.yaml")

@@ -5,6 +5,8 @@ package watch
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +14,9 @@ import (
 
 // fake is a file and its hints, for time that only a bubble passes.
 type fake struct {
-	hint    chan struct{}
+	hint chan struct{}
+
+	mu      sync.Mutex
 	data    string
 	err     error
 	reads   []time.Duration // since start
@@ -22,9 +26,16 @@ type fake struct {
 }
 
 func (f *fake) hints() <-chan struct{} { return f.hint }
-func (f *fake) rearm(bool)             { f.rearmed++ }
 func (f *fake) close()                 { f.closed = true }
+func (f *fake) rearm(bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rearmed++
+}
+
 func (f *fake) read(string) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.reads = append(f.reads, time.Since(f.started))
 	if f.err != nil {
 		return []byte("garbage"), f.err
@@ -49,6 +60,29 @@ func bubble(t *testing.T, body func(f *fake, w *Watcher)) {
 	})
 }
 
+// set is what the next reading finds.
+func (f *fake) set(data string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.data, f.err = data, err
+}
+
+// settle lets the first reading pass and starts the record anew.
+func (f *fake) settle() {
+	time.Sleep(500 * time.Millisecond)
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads, f.started = nil, time.Now()
+}
+
+// record is when the file was read, and how often watches were armed.
+func (f *fake) record() ([]time.Duration, int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.reads), f.rearmed
+}
+
 func (f *fake) touch() { f.hint <- struct{}{} }
 
 // next is what was delivered within d of the bubble's time, or nil.
@@ -63,10 +97,8 @@ func next(w *Watcher, d time.Duration) *Update {
 
 func TestQuietBeforeReading(t *testing.T) {
 	bubble(t, func(f *fake, w *Watcher) {
-		time.Sleep(500 * time.Millisecond)
-		synctest.Wait()
-		f.reads, f.started = nil, time.Now()
-		f.data = "two"
+		f.settle()
+		f.set("two", nil)
 		for range 4 { // every hint puts the reading off
 			f.touch()
 			time.Sleep(100 * time.Millisecond)
@@ -75,24 +107,23 @@ func TestQuietBeforeReading(t *testing.T) {
 		if u == nil || string(u.Data) != "two" || u.Source != Changed {
 			t.Fatalf("got %+v", u)
 		}
-		if want := 300*time.Millisecond + DefaultDebounce; len(f.reads) != 1 || f.reads[0] != want {
-			t.Errorf("read at %v, want once at %v", f.reads, want)
+		reads, _ := f.record()
+		if want := 300*time.Millisecond + DefaultDebounce; !slices.Equal(reads, []time.Duration{want}) {
+			t.Errorf("read at %v, want once at %v", reads, want)
 		}
 	})
 }
 
 func TestHintsCannotPutOffReadingForEver(t *testing.T) {
 	bubble(t, func(f *fake, w *Watcher) {
-		time.Sleep(500 * time.Millisecond)
-		synctest.Wait()
-		f.reads, f.started = nil, time.Now()
-		f.data = "two"
+		f.settle()
+		f.set("two", nil)
 		for range 12 { // 1.2 s without 150 ms of quiet
 			f.touch()
 			time.Sleep(100 * time.Millisecond)
 		}
-		if len(f.reads) != 1 || f.reads[0] != DefaultMaxDelay {
-			t.Errorf("read at %v, want once at %v", f.reads, DefaultMaxDelay)
+		if reads, _ := f.record(); !slices.Equal(reads, []time.Duration{DefaultMaxDelay}) {
+			t.Errorf("read at %v, want once at %v", reads, DefaultMaxDelay)
 		}
 		if u := next(w, time.Second); u == nil || string(u.Data) != "two" {
 			t.Fatalf("got %+v", u)
@@ -106,8 +137,8 @@ func TestSameBytesSayNothing(t *testing.T) {
 		if u := next(w, 10*time.Second); u != nil {
 			t.Errorf("got %+v", u)
 		}
-		if f.rearmed == 0 || len(f.reads) == 0 {
-			t.Errorf("%d times armed, %d times read: nobody looked", f.rearmed, len(f.reads))
+		if reads, rearmed := f.record(); rearmed == 0 || len(reads) == 0 {
+			t.Errorf("%d times armed, %d times read: nobody looked", rearmed, len(reads))
 		}
 	})
 }
@@ -115,7 +146,7 @@ func TestSameBytesSayNothing(t *testing.T) {
 func TestPollNeedsNoHint(t *testing.T) {
 	bubble(t, func(f *fake, w *Watcher) {
 		time.Sleep(time.Second)
-		f.data = "two"
+		f.set("two", nil)
 		if u := next(w, DefaultPoll+DefaultDebounce); u == nil || string(u.Data) != "two" {
 			t.Fatalf("got %+v", u)
 		}
@@ -127,9 +158,9 @@ func TestPollNeedsNoHint(t *testing.T) {
 func TestPollDoesNotTear(t *testing.T) {
 	bubble(t, func(f *fake, w *Watcher) {
 		time.Sleep(1950 * time.Millisecond)
-		f.data = "tw"
+		f.set("tw", nil)
 		time.Sleep(100 * time.Millisecond)
-		f.data = "two"
+		f.set("two", nil)
 		if u := next(w, 5*time.Second); u == nil || string(u.Data) != "two" {
 			t.Fatalf("got %+v", u)
 		}
@@ -139,7 +170,7 @@ func TestPollDoesNotTear(t *testing.T) {
 func TestBytesThatComeBackAreNews(t *testing.T) {
 	bubble(t, func(f *fake, w *Watcher) {
 		for _, data := range []string{"not: valid: yaml", "one"} {
-			f.data = data
+			f.set(data, nil)
 			f.touch()
 			if u := next(w, time.Second); u == nil || string(u.Data) != data {
 				t.Fatalf("%q: got %+v", data, u)
@@ -150,7 +181,7 @@ func TestBytesThatComeBackAreNews(t *testing.T) {
 
 func TestAnErrorIsSaidOnce(t *testing.T) {
 	bubble(t, func(f *fake, w *Watcher) {
-		f.err = errors.New("gone")
+		f.set("", errors.New("gone"))
 		u := next(w, 5*time.Second)
 		if u == nil || u.Err == nil || u.Data != nil {
 			t.Fatalf("got %+v", u)
@@ -159,11 +190,12 @@ func TestAnErrorIsSaidOnce(t *testing.T) {
 		if u := next(w, 10*time.Second); u != nil {
 			t.Errorf("again: %+v", u)
 		}
-		f.err = errors.New("not allowed")
-		if u := next(w, 5*time.Second); u == nil || u.Err != f.err {
+		other := errors.New("not allowed")
+		f.set("", other)
+		if u := next(w, 5*time.Second); u == nil || u.Err != other {
 			t.Errorf("another error: %+v", u)
 		}
-		f.err = nil
+		f.set("one", nil)
 		if u := next(w, 5*time.Second); u == nil || string(u.Data) != "one" {
 			t.Errorf("back again: %+v", u)
 		}
@@ -178,7 +210,7 @@ func TestReloadAlwaysDelivers(t *testing.T) {
 				t.Fatalf("got %+v", u)
 			}
 		}
-		f.err = errors.New("gone")
+		f.set("", errors.New("gone"))
 		for range 2 {
 			w.Reload()
 			if u := next(w, time.Millisecond); u == nil || u.Err == nil || u.Source != Reloaded {
@@ -195,7 +227,7 @@ func TestBusyReceiver(t *testing.T) {
 		w.Reload()
 		time.Sleep(time.Second)
 		for _, data := range []string{"two", "three"} {
-			f.data = data
+			f.set(data, nil)
 			f.touch()
 			time.Sleep(time.Second)
 		}
