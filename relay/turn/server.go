@@ -15,6 +15,7 @@
 package turn
 
 import (
+	"iter"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -197,12 +198,13 @@ func (s *Server) View(id string) (v *View, ok bool) {
 	return a.view, true
 }
 
-// Views yields every allocation as last published, oldest first. It can be
-// ranged over.
-func (s *Server) Views(yield func(*View) bool) {
-	for _, a := range s.inOrder() {
-		if !yield(a.view) {
-			return
+// Views is every allocation as last published, oldest first.
+func (s *Server) Views() iter.Seq[*View] {
+	return func(yield func(*View) bool) {
+		for _, a := range s.inOrder() {
+			if !yield(a.view) {
+				return
+			}
 		}
 	}
 }
