@@ -18,12 +18,12 @@ import (
 // fileSystem is what the writer asks of the disk while it runs. Tests put faults
 // in between.
 type fileSystem interface {
-	mkdir(path string) error
-	// create opens a file for appending; it may exist, empty.
-	create(path string) (logFile, error)
-	// rename never replaces a file: it fails with os.ErrExist.
-	rename(from, to string) error
-	lstat(path string) (os.FileInfo, error)
+	Mkdir(path string) error
+	// Create opens a file for appending; it may exist, empty.
+	Create(path string) (logFile, error)
+	// Rename never replaces a file: it fails with os.ErrExist.
+	Rename(from, to string) error
+	Lstat(path string) (os.FileInfo, error)
 }
 
 type logFile interface {
@@ -35,13 +35,13 @@ type logFile interface {
 
 type disk struct{}
 
-func (disk) mkdir(path string) error { return os.MkdirAll(path, 0o750) }
+func (disk) Mkdir(path string) error { return os.MkdirAll(path, 0o750) }
 
-func (disk) create(path string) (logFile, error) {
+func (disk) Create(path string) (logFile, error) {
 	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW, 0o640)
 }
 
-func (disk) rename(from, to string) error {
+func (disk) Rename(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if err == unix.EINVAL || err == unix.ENOSYS {
 		// NFS and a few others can't promise it. Nobody else makes files of
@@ -57,7 +57,7 @@ func (disk) rename(from, to string) error {
 	return nil
 }
 
-func (disk) lstat(path string) (os.FileInfo, error) { return os.Lstat(path) }
+func (disk) Lstat(path string) (os.FileInfo, error) { return os.Lstat(path) }
 
 // ErrInUse says that another process writes to the log folder.
 var ErrInUse = errors.New("log folder in use")

@@ -183,7 +183,7 @@ func announced(f io.ReaderAt) string {
 func renameFree(fs fileSystem, from, dir, name string) (string, error) {
 	opened, _, ok := ParseFileName(name)
 	for tries := 0; ; tries++ {
-		err := fs.rename(from, dir+string(os.PathSeparator)+name)
+		err := fs.Rename(from, dir+string(os.PathSeparator)+name)
 		if err == nil || !ok || tries == 100 || !errors.Is(err, os.ErrExist) {
 			return name, err
 		}

@@ -33,7 +33,7 @@ func (w *Writer) open() error {
 			}
 			w.next, w.nextAt = nameAfter(w.openedAt, time.Unix(0, w.openedLine))
 		}
-		f, err := w.opt.fs.create(w.live())
+		f, err := w.opt.fs.Create(w.live())
 		if err != nil {
 			if errors.Is(err, os.ErrNotExist) {
 				w.next = "" // the folder is gone: from the beginning, next time
@@ -71,7 +71,7 @@ func (w *Writer) open() error {
 
 // prepare makes the folder ready for a new live file.
 func (w *Writer) prepare() (recovered int64, err error) {
-	if err := w.opt.fs.mkdir(w.opt.Dir); err != nil {
+	if err := w.opt.fs.Mkdir(w.opt.Dir); err != nil {
 		return 0, err
 	}
 	if err := w.keepLock(); err != nil {
@@ -87,7 +87,7 @@ func (w *Writer) prepare() (recovered int64, err error) {
 		}
 		w.scanned = true
 	}
-	_, err = w.opt.fs.lstat(w.live())
+	_, err = w.opt.fs.Lstat(w.live())
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}
@@ -97,7 +97,7 @@ func (w *Writer) prepare() (recovered int64, err error) {
 	removed, name, err := recoverFile(w.live(), w.limit)
 	if errors.Is(err, errForeign) {
 		aside := w.live() + ".foreign-" + strconv.FormatInt(w.opt.Now().UnixMilli(), 10)
-		if err := w.opt.fs.rename(w.live(), aside); err != nil {
+		if err := w.opt.fs.Rename(w.live(), aside); err != nil {
 			return 0, err
 		}
 		w.note(Diagnostic{Level: Warn, Text: fmt.Sprintf("%s is not a log of this relay; it was moved aside to %s", w.live(), filepath.Base(aside))})
@@ -107,7 +107,7 @@ func (w *Writer) prepare() (recovered int64, err error) {
 		return 0, err
 	}
 	w.limit = -1
-	st, err := w.opt.fs.lstat(w.live())
+	st, err := w.opt.fs.Lstat(w.live())
 	if err != nil {
 		return removed, err
 	}
@@ -230,7 +230,7 @@ func (w *Writer) inspect() {
 		return // the next write will tell
 	}
 	what := ""
-	there, err := w.opt.fs.lstat(w.live())
+	there, err := w.opt.fs.Lstat(w.live())
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		what = "deleted or renamed"
