@@ -32,6 +32,7 @@ type janitor struct {
 
 	mu      sync.Mutex
 	retired []logFile
+	ending  string // a file from this name on may still be waiting for log.closed
 	said    string // the last complaint, not repeated
 }
 
@@ -43,12 +44,31 @@ func newJanitor(w *Writer) *janitor {
 
 func (j *janitor) poke() { signal(j.wake) }
 
-// retire takes over a file that has got its last line.
+// begin says that a file is about to get its final name, which is name or comes
+// after it, but not yet its last line: it must not be packed before that.
+func (j *janitor) begin(name string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.ending = name
+}
+
+// retire takes over a file that has got its last line; nil if there is none.
 func (j *janitor) retire(f logFile) {
 	j.mu.Lock()
-	j.retired = append(j.retired, f)
+	j.ending = ""
+	if f != nil {
+		j.retired = append(j.retired, f)
+	}
 	j.mu.Unlock()
 	j.poke()
+}
+
+// complete says whether a file that was seen under its final name has got its
+// last line.
+func (j *janitor) complete(name string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.ending == "" || name < j.ending
 }
 
 func (j *janitor) run() {
@@ -158,7 +178,7 @@ func (j *janitor) compress(how string) error {
 	var errs []error
 	for _, e := range entries {
 		name := e.Name()
-		if _, plain, ok := ParseFileName(name); !ok || plain != name || !have[name] {
+		if _, plain, ok := ParseFileName(name); !ok || plain != name || !have[name] || !j.complete(name) {
 			continue
 		}
 		path := filepath.Join(dir, name)

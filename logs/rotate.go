@@ -159,7 +159,11 @@ func (w *Writer) unlock() {
 // comes first: where it fails (the folder lost its write permission), the file
 // that is open can go on, which it could not after a log.closed.
 func (w *Writer) rotate(reason string) error {
+	w.janitor.begin(w.name)
 	name, err := renameFree(w.opt.fs, w.live(), w.opt.Dir, w.name)
+	if err != nil {
+		w.janitor.retire(nil)
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		if w.inspect(); w.file == nil {
 			return nil
@@ -213,6 +217,7 @@ func (w *Writer) salvage(cause error, torn bool) {
 // abandon lets go of the open file.
 func (w *Writer) abandon() {
 	_ = w.file.Close() // its lines are written or counted already
+	w.janitor.retire(nil)
 	w.file, w.opened, w.renamed, w.next, w.scanned = nil, nil, false, "", false
 	if w.lines > 0 {
 		w.previous = w.name

@@ -451,7 +451,8 @@ func TestRunsSortByStart(t *testing.T) {
 		}
 		last = run[:10]
 	}
-	if now := time.Now(); logs.NewRun(now) == logs.NewRun(now) {
+	now := time.Now()
+	if a, b := logs.NewRun(now), logs.NewRun(now); a == b {
 		t.Error("two runs of one moment have one id")
 	}
 }

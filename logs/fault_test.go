@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package logs_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+
+	"plumbline/logs"
+	"plumbline/logs/logstest"
+)
+
+// faulty is a disk that fails as it is told.
+type faulty struct {
+	logs.Disk
+	mu       sync.Mutex
+	room     int   // bytes that still fit, when write is set
+	write    error // what a write beyond room says
+	truncate error
+	create   error
+	rename   error
+}
+
+func (f *faulty) set(change func(*faulty)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+func (f *faulty) heal() {
+	f.set(func(f *faulty) { f.write, f.truncate, f.create, f.rename = nil, nil, nil, nil })
+}
+
+func (f *faulty) Create(path string) (logs.File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.create != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: f.create}
+	}
+	file, err := f.Disk.Create(path)
+	return &faultyFile{file, f}, err
+}
+
+func (f *faulty) Rename(from, to string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.rename != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: f.rename}
+	}
+	return f.Disk.Rename(from, to)
+}
+
+type faultyFile struct {
+	logs.File
+	disk *faulty
+}
+
+func (f *faultyFile) Write(b []byte) (int, error) {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if f.disk.write == nil || len(b) <= f.disk.room {
+		f.disk.room -= len(b)
+		return f.File.Write(b)
+	}
+	n, err := f.File.Write(b[:max(0, f.disk.room)])
+	f.disk.room = 0
+	if err == nil {
+		err = f.disk.write
+	}
+	return n, err
+}
+
+func (f *faultyFile) Truncate(size int64) error {
+	f.disk.mu.Lock()
+	defer f.disk.mu.Unlock()
+	if f.disk.truncate != nil {
+		return f.disk.truncate
+	}
+	return f.File.Truncate(size)
+}
+
+// events lists a folder's events with what tests look at.
+func events(lines []logstest.Line) string {
+	var out []string
+	for _, l := range lines {
+		if l.Event == "diagnostic" && l.Severity == "INFO" {
+			out = append(out, l.Message)
+		} else {
+			out = append(out, l.Event)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+func TestAFullDiskThatHealsLosesNothing(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		dir, err := os.MkdirTemp(t.TempDir(), "")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		fault := rapid.SampledFrom([]error{unix.ENOSPC, unix.EDQUOT, unix.EIO, unix.EROFS}).Draw(rt, "fault")
+		room := rapid.IntRange(0, 3000).Draw(rt, "room")
+		untruncatable := rapid.Bool().Draw(rt, "truncate fails too")
+		disk := &faulty{}
+		var mu sync.Mutex
+		var asked []string
+		w := open(t, logs.WriterOptions{Dir: dir, OnCheckpoint: func(reason string) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, reason)
+		}}.On(disk))
+		w.Log(note("before"))
+		if err := w.Flush(); err != nil {
+			rt.Fatal(err)
+		}
+		disk.set(func(d *faulty) {
+			d.room, d.write = room, fault
+			if untruncatable {
+				d.truncate = fault
+			}
+		})
+		var want []string
+		for i := range 30 {
+			want = append(want, fmt.Sprint("line ", i))
+			w.Log(note("line %d", i))
+		}
+		if err := w.Flush(); !errors.Is(err, fault) {
+			rt.Fatalf("the fault shows as %v", err)
+		}
+		if s := w.Status(); !errors.Is(s.Fault, fault) || s.FaultSince.IsZero() {
+			rt.Fatalf("status %+v", s)
+		}
+		w.Log(note("after"))
+		if !untruncatable {
+			wholeLines(rt, filepath.Join(dir, logs.LiveFile))
+		}
+		_ = w.Flush() // still broken
+		disk.heal()
+		if err := w.Flush(); err != nil {
+			rt.Fatal(err)
+		}
+		if s := w.Status(); s.Fault != nil || s.Dropped != 0 {
+			rt.Fatalf("status %+v", s)
+		}
+		closed(t, w)
+		var got []string
+		for _, l := range logstest.CheckDir(rt2tb(t, rt), dir) {
+			if strings.HasPrefix(l.Message, "line ") {
+				got = append(got, l.Message)
+			}
+		}
+		if strings.Join(got, ",") != strings.Join(want, ",") {
+			rt.Fatalf("got %v", got)
+		}
+	})
+}
+
+// rt2tb lets CheckDir, which wants a testing.TB, report to a property's test.
+func rt2tb(t *testing.T, rt *rapid.T) testing.TB { return property{t, rt} }
+
+type property struct {
+	testing.TB
+	rt *rapid.T
+}
+
+func (p property) Errorf(format string, args ...any) { p.rt.Errorf(format, args...) }
+func (p property) Fatalf(format string, args ...any) { p.rt.Fatalf(format, args...) }
+func (p property) Fatal(args ...any)                 { p.rt.Fatal(args...) }
+
+func wholeLines(t interface{ Fatalf(string, ...any) }, path string) {
+	text, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatalf("%v", err)
+	}
+	if len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
+		t.Fatalf("%s ends with %q", path, text[max(0, len(text)-40):])
+	}
+}
+
+func TestWhatMemoryCantHoldIsCountedAndNamed(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []error{nil, unix.ENOSPC} {
+		dir := t.TempDir()
+		disk := &faulty{}
+		asked := make(chan string, 10)
+		w := open(t, logs.WriterOptions{Dir: dir, QueueLines: 10, OnCheckpoint: func(reason string) { asked <- reason }}.On(disk))
+		if got := <-asked; got != "file" {
+			t.Fatalf("asked for a checkpoint %q", got)
+		}
+		if w.Busy() {
+			t.Error("busy while idle")
+		}
+		reason := "queue_full"
+		if fault != nil {
+			disk.set(func(d *faulty) { d.write, d.room = fault, 0 })
+			w.Log(note("line 0")) // this one is held back
+			if w.Flush() == nil {
+				t.Fatal("no fault")
+			}
+			reason = "write_error: no space left on device"
+		} else {
+			disk.mu.Lock() // the disk hangs
+			w.Log(logs.Diagnostic{Level: logs.Warn, Text: "line 0"})
+			waitUntil(t, "the writer has taken the line", func() bool { w.Log(note("line 1")); return w.Busy() })
+		}
+		for i := 1; i < 25; i++ {
+			w.Log(note("line %d", i))
+		}
+		if !w.Busy() {
+			t.Error("not busy with a full queue")
+		}
+		dropped := w.Status().Dropped
+		if dropped < 10 {
+			t.Fatalf("%d dropped", dropped)
+		}
+		if fault != nil {
+			disk.heal()
+		} else {
+			disk.mu.Unlock()
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-asked; got != "hole" {
+			t.Errorf("asked for a checkpoint %q after the hole", got)
+		}
+		w.Log(note("the end"))
+		closed(t, w)
+		holes := 0
+		for _, l := range logstest.CheckDir(t, dir) { // which compares log.dropped with the hole
+			if l.Event == "log.dropped" {
+				var e logs.Dropped
+				l.Decode(t, &e)
+				holes++
+				if e.Reason != reason || e.Count != dropped {
+					t.Errorf("%+v, want %d for %s", e, dropped, reason)
+				}
+			}
+		}
+		if holes != 1 {
+			t.Errorf("%d holes", holes)
+		}
+	}
+}
+
+func TestAFolderThatCantBeWrittenIsNoReasonNotToStart(t *testing.T) {
+	t.Parallel()
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "logs")
+	if err := os.WriteFile(dir, []byte("in the way"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var screen safeBuffer
+	w := open(t, logs.WriterOptions{Dir: dir, ConsoleOut: &screen, Settings: logs.Settings{Console: true}})
+	w.Log(note("early"))
+	if err := w.Flush(); !errors.Is(err, syscall.ENOTDIR) {
+		t.Fatalf("the fault is %v", err)
+	}
+	waitUntil(t, "the console says so", func() bool { return strings.Contains(screen.String(), "can't be written") })
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, w)
+	if got := events(logstest.CheckDir(t, dir)); got != "log.opened early diagnostic log.closed" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestOthersTakeTheFileAway(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		do   func(t *testing.T, dir string)
+		says string
+		kept bool // "one" can still be read
+	}{
+		"deleted":        {func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, logs.LiveFile))) }, "deleted or renamed", false},
+		"renamed":        {func(t *testing.T, dir string) { must(t, os.Rename(filepath.Join(dir, logs.LiveFile), filepath.Join(dir, "relay.log.1"))) }, "deleted or renamed", false},
+		"folder deleted": {func(t *testing.T, dir string) { must(t, os.RemoveAll(dir)) }, "deleted or renamed", false},
+		"emptied":        {func(t *testing.T, dir string) { must(t, os.Truncate(filepath.Join(dir, logs.LiveFile), 0)) }, "cut from", false},
+		"cut": {func(t *testing.T, dir string) {
+			st, err := os.Stat(filepath.Join(dir, logs.LiveFile))
+			must(t, err)
+			must(t, os.Truncate(filepath.Join(dir, logs.LiveFile), st.Size()-5))
+		}, "cut from", false},
+		"replaced": {func(t *testing.T, dir string) {
+			must(t, os.WriteFile(filepath.Join(dir, "new"), []byte("{}\n"), 0o600))
+			must(t, os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, logs.LiveFile)))
+		}, "replaced", false},
+		"written to": {func(t *testing.T, dir string) {
+			f, err := os.OpenFile(filepath.Join(dir, logs.LiveFile), os.O_APPEND|os.O_WRONLY, 0)
+			must(t, err)
+			_, err = f.WriteString("garbage")
+			must(t, errors.Join(err, f.Close()))
+		}, "written to by another program", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "logs")
+			asked := make(chan string, 10)
+			w := open(t, logs.WriterOptions{Dir: dir, OnCheckpoint: func(reason string) { asked <- reason }})
+			<-asked
+			w.Log(note("one"))
+			must(t, w.Flush())
+			c.do(t, dir)
+			w.Log(note("two"))
+			must(t, w.Flush())
+			if got := <-asked; got != "file" {
+				t.Errorf("asked for a checkpoint %q", got)
+			}
+			w.Log(note("three"))
+			closed(t, w)
+			text, err := os.ReadFile(filepath.Join(dir, logs.LiveFile))
+			must(t, err)
+			var lines []logstest.Line
+			for _, raw := range bytes.SplitAfter(bytes.TrimSpace(text), []byte("\n")) {
+				if err := logs.ValidateLine(raw); err != nil {
+					t.Errorf("%v: %s", err, raw)
+				}
+				var l logstest.Line
+				must(t, json.Unmarshal(raw, &l))
+				lines = append(lines, l)
+			}
+			// The first file had seq 1 and 2; "two" was not written anywhere yet.
+			if lines[0].Event != "log.opened" || lines[0].Seq != 3 || !strings.Contains(string(text), c.says) ||
+				!strings.Contains(string(text), "with seq 1 to 2") || !strings.Contains(string(text), `"two"`) {
+				t.Errorf("the new file holds\n%s", text)
+			}
+			if c.kept {
+				if got := events(logstest.CheckDir(t, dir)); got != "log.opened one log.opened diagnostic two three log.closed" {
+					t.Errorf("the folder holds %s", got)
+				}
+			}
+		})
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A folder that lost its write permission still has a file that can be written.
+func TestARotationThatFailsGoesOnInTheOpenFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	disk := &faulty{}
+	w := open(t, logs.WriterOptions{Dir: dir, Settings: logs.Settings{MaxSize: logs.MinMaxSize}}.On(disk))
+	disk.set(func(d *faulty) { d.rename = unix.EACCES })
+	for i := range 1000 { // several times MaxSize
+		w.Log(note("line %d", i))
+	}
+	must(t, w.Flush())
+	w.Log(logs.ConfigLoaded{Digest: strings.Repeat("d", 60_000), Source: "start"}) // one line beyond all limits
+	must(t, w.Flush())
+	names, err := logstest.Files(dir)
+	must(t, err)
+	if len(names) != 1 {
+		t.Fatalf("files %v", names)
+	}
+	disk.heal()
+	for i := range 1000 {
+		w.Log(note("line %d", 1000+i))
+	}
+	closed(t, w)
+	n, said := 0, 0
+	for _, l := range logstest.CheckDir(t, dir) {
+		switch {
+		case strings.HasPrefix(l.Message, "line "):
+			n++
+		case strings.Contains(l.Message, "can't be rotated"):
+			said++
+		}
+	}
+	if n != 2000 || said != 1 {
+		t.Errorf("%d of 2000 lines, said %d times", n, said)
+	}
+	if names, _ = logstest.Files(dir); len(names) < 10 {
+		t.Errorf("files %v", names)
+	}
+}
+
+func TestTheNextFileCantBeMade(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	disk := &faulty{}
+	w := open(t, logs.WriterOptions{Dir: dir}.On(disk))
+	w.Log(note("one"))
+	disk.set(func(d *faulty) { d.create = unix.ENOSPC })
+	if err := w.Rotate("signal"); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("got %v", err)
+	}
+	w.Log(note("two"))
+	if w.Flush() == nil {
+		t.Fatal("no fault")
+	}
+	disk.heal()
+	must(t, w.Flush())
+	closed(t, w)
+	if got := events(logstest.CheckDir(t, dir)); got != "log.opened one log.closed log.opened two diagnostic log.closed" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestARealFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		if os.Getenv("PLUMBLINE_REQUIRE_ALL") == "1" {
+			t.Fatal("needs root: mounts a small tmpfs")
+		}
+		t.Skip("needs root: mounts a small tmpfs")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=128k"); err != nil {
+		if os.Getenv("PLUMBLINE_REQUIRE_ALL") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip("needs root: mount tmpfs: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	w := open(t, logs.WriterOptions{Dir: dir, QueueLines: 500})
+	pad := strings.Repeat("x", 300)
+	i := 0
+	for ; w.Flush() == nil; i++ {
+		if i > 10000 {
+			t.Fatal("the disk never fills")
+		}
+		w.Log(note("line %d %s", i, pad))
+	}
+	if !errors.Is(w.Status().Fault, unix.ENOSPC) {
+		t.Fatalf("the fault is %v", w.Status().Fault)
+	}
+	wholeLines(t, filepath.Join(dir, logs.LiveFile))
+	for range 1000 {
+		w.Log(note("line %d %s", i, pad))
+		i++
+	}
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=4m"))
+	must(t, w.Flush())
+	closed(t, w)
+	n, holes := 0, 0
+	for _, l := range logstest.CheckDir(t, dir) {
+		if strings.HasPrefix(l.Message, "line ") {
+			n++
+		}
+		if l.Event == "log.dropped" {
+			var e logs.Dropped
+			l.Decode(t, &e)
+			holes += int(e.Count)
+		}
+	}
+	if n+holes != i || holes == 0 {
+		t.Errorf("%d lines and %d dropped of %d", n, holes, i)
+	}
+}
