@@ -23,6 +23,9 @@ func (e ConfigLoaded) Message() string {
 	if e.Path != nil {
 		from = *e.Path
 	}
+	if e.Source == "start" {
+		return fmt.Sprintf("config %d loaded from %s", e.Generation, from)
+	}
 	if len(e.Changes) == 0 {
 		return fmt.Sprintf("config %d loaded from %s (%s), nothing changed", e.Generation, from, e.Source)
 	}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"plumbline/bpf"
+	"plumbline/logs"
+	"plumbline/relay/account"
+	"plumbline/relay/config"
+	"plumbline/relay/device"
+	"plumbline/relay/nexthop"
+	"plumbline/relay/reconcile"
+	"plumbline/relay/turn"
+)
+
+// offload is the kernel path's life: loaded, configured, proven, attached, and
+// left again. Its zero state is a relay without a router, in which every method
+// does nothing.
+type offload struct {
+	sink    logs.Sink
+	account *account.Account
+
+	mu         sync.Mutex
+	intent     *inForce
+	router     *bpf.Router
+	reconciler *reconcile.Reconciler
+	resolver   *nexthop.Resolver
+	attached   *bpf.Attachment
+	dev        device.Info
+	mode       string // native, generic: as read from the kernel
+	pins       *pins
+	reason     string        // why there is no router although one is intended
+	swallows   bool          // the device lost our frames in every mode: left until a restart
+	txSeen     uint64        // the device's transmit errors at the last look
+	txKnown    bool          // the device counts them
+	txErrors   atomic.Uint64 // since the router was attached first
+	relayed    uint64        // by the router, at the last look
+	drifting   atomic.Bool   // the last look found drift that it could not repair
+}
+
+func newOffload(sink logs.Sink, a *account.Account) *offload {
+	return &offload{sink: sink, account: a}
+}
+
+// adopt takes the instance's pins for this process and returns the highest
+// generation that an earlier one left there, so that none is used twice. Without
+// a bpffs the relay runs unpinned; with offload off there is nothing to take.
+// It returns an error where a living process holds the pins.
+func (o *offload) adopt(cfg *config.Config) (uint32, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !cfg.Offload.Enabled {
+		return 0, nil
+	}
+	p, generation, err := openPins(cfg.Relay.Name)
+	var taken *instanceTaken
+	if errors.As(err, &taken) {
+		return 0, err
+	}
+	if err != nil {
+		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "the router's maps will not be pinned, so relay status can't read the kernel when the relay does not answer", Error: err.Error()})
+	}
+	o.pins = p
+	return generation, nil
+}
+
+// apply makes the kernel follow a config. It returns an error where the config
+// must not come into force: the kernel refused it, or offload.required is set
+// and the router can't be had.
+func (o *offload) apply(next *inForce) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !next.Offload.Enabled && o.router == nil {
+		o.intent = next
+		o.logUserspace(next, 0)
+		return nil
+	}
+	before := o.intent
+	o.intent = next
+	if o.router == nil {
+		if err := o.load(next); err != nil {
+			o.reason = err.Error()
+			consequence := "userspace"
+			if next.Offload.Required {
+				consequence = "exit"
+				if before != nil {
+					o.intent, consequence = before, "userspace"
+				}
+			}
+			o.sink.Log(logs.OffloadUnavailable{Interface: next.Offload.Interface, Intended: true, Reason: o.reason, Consequence: consequence})
+			if next.Offload.Required {
+				return fmt.Errorf("offload.required is set and the kernel path can't be had on %s: %w", next.Offload.Interface, err)
+			}
+			o.logUserspace(next, 0)
+			return nil
+		}
+		o.reason = ""
+		return nil
+	}
+	if err := o.reconciler.Apply(RouterConfig(next.Config, next.generation), next.digest); err != nil {
+		o.intent = before
+		return err
+	}
+	if o.attached == nil && next.Offload.Enabled && !o.swallows {
+		if err := o.attach(o.mode); err != nil {
+			o.giveUp(err.Error())
+		}
+	}
+	return nil
+}
+
+// logUserspace is config.applied where no router holds the config: there is no
+// kernel side to show, and the line says so with nulls.
+func (o *offload) logUserspace(c *inForce, took time.Duration) {
+	o.sink.Log(logs.ConfigApplied{Generation: c.generation, Digest: c.digest, Intended: describeIntent(c), Diff: []logs.Difference{}, DurationUS: took.Microseconds()})
+}
+
+// load brings the router into the kernel in the order that proves it: load,
+// self-test, write the config and read it back, attach, read back what is
+// attached.
+func (o *offload) load(c *inForce) (err error) {
+	if o.dev, err = device.Inspect(c.Offload.Interface); err != nil {
+		return err
+	}
+	router, err := bpf.Load(bpf.LoadOptions{})
+	if err != nil {
+		return fmt.Errorf("loading the router: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			o.account.Attach(nil)
+			o.router, o.reconciler = nil, nil
+			err = errors.Join(err, router.Close())
+		}
+	}()
+	if err := router.SelfTest(); err != nil {
+		return fmt.Errorf("the router's self-test: %w", err)
+	}
+	resolver, err := nexthop.NewResolver()
+	if err != nil {
+		return fmt.Errorf("asking the kernel for routes and neighbours: %w", err)
+	}
+	o.router, o.resolver = router, resolver
+	o.reconciler = reconcile.New(reconcile.Options{
+		Kernel: router.Maps(), Sink: o.sink, Resolver: resolver, Grace: bpf.GracePeriod, Now: time.Now,
+		Monotonic: bpf.MonotonicNS, MaxFlows: router.Maps().MaxFlows(), Usable: o.usable, Counters: o.account.WriteCounters,
+	})
+	base, err := router.Maps().Counters()
+	if err != nil {
+		return err
+	}
+	o.account.Attach(&kernelCounts{Reconciler: o.reconciler, maps: router.Maps(), base: base, txErrors: &o.txErrors})
+	if err := o.reconciler.Apply(RouterConfig(c.Config, c.generation), c.digest); err != nil {
+		return err
+	}
+	mode := c.Offload.Mode
+	if mode == "auto" {
+		mode = device.AutoMode(o.dev)
+	}
+	if o.pins != nil {
+		if err := router.Pin(o.pins.dir); err != nil {
+			return err
+		}
+	}
+	return o.attach(mode)
+}
+
+// attach is called with the lock held and the router configured.
+func (o *offload) attach(mode string) error {
+	a, err := o.router.Attach(o.dev.Ifindex, bpf.Mode(mode))
+	if err != nil {
+		return fmt.Errorf("attaching to %s in %s mode: %w", o.dev.Name, mode, err)
+	}
+	info, err := a.Info()
+	if err != nil {
+		return errors.Join(fmt.Errorf("reading back what is attached to %s: %w", o.dev.Name, err), a.Detach())
+	}
+	if o.pins != nil {
+		if err := a.Pin(o.pins.dir); err != nil {
+			return errors.Join(err, a.Detach())
+		}
+	}
+	o.attached, o.mode = a, string(info.Mode)
+	o.txSeen, o.txKnown = transmitErrors(o.dev)
+	o.reason = ""
+	o.reconciler.Resume()
+	o.sink.Log(logs.OffloadAttached{
+		Interface: o.dev.Name, Ifindex: o.dev.Ifindex, Mode: o.mode,
+		ProgramID: info.ProgramID, ProgramTag: info.ProgramTag, RouterInstructions: o.router.VerifiedInstructions(),
+	})
+	return nil
+}
+
+// usable says whether the router can send out of a device.
+func (o *offload) usable(ifindex int) error {
+	if ifindex == o.dev.Ifindex || o.mode == string(bpf.Generic) {
+		return nil
+	}
+	return canTransmit(ifindex)
+}
+
+func (o *offload) publish(v *turn.View) {
+	if r := o.loaded(); r != nil {
+		r.Publish(v)
+	}
+}
+
+func (o *offload) withdraw(id, reason string) {
+	if r := o.loaded(); r != nil {
+		r.Withdraw(id, reason)
+	}
+}
+
+func (o *offload) installed(id string) []logs.Route {
+	if r := o.loaded(); r != nil {
+		return r.Installed(id)
+	}
+	return []logs.Route{}
+}
+
+// loaded is the reconciler, nil where no router was ever loaded. It keeps the
+// intended routes also while the router is not attached.
+func (o *offload) loaded() *reconcile.Reconciler {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.reconciler
+}
+
+// detach takes the router off its device and its routes out of the kernel.
+func (o *offload) detach(reason string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.leave(reason)
+}
+
+func (o *offload) leave(reason string) {
+	if o.attached == nil {
+		return
+	}
+	if err := o.attached.Detach(); err != nil && !errors.Is(err, os.ErrNotExist) {
+		o.sink.Log(logs.Diagnostic{Level: logs.Error, Text: "detaching the router from " + o.dev.Name, Error: err.Error()})
+	}
+	o.attached = nil
+	o.reconciler.Suspend(reason)
+	if err := bpf.GracePeriod(); err != nil {
+		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "the last packets in the router can't be waited for, so the last sums may lack some", Error: err.Error()})
+	}
+	o.sink.Log(logs.OffloadDetached{Interface: o.dev.Name, Reason: reason})
+}
+
+func (o *offload) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.leave("shutdown")
+	var err error
+	if o.pins != nil {
+		err = o.pins.remove()
+	}
+	if o.resolver != nil {
+		err = errors.Join(err, o.resolver.Close())
+	}
+	if o.router != nil {
+		err = errors.Join(err, o.router.Close())
+	}
+	o.router, o.reconciler, o.pins, o.resolver = nil, nil, nil, nil
+	if err != nil {
+		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "cleaning up the kernel's side", Error: err.Error()})
+	}
+}
+
+// status is the same for people, with the reason where it is not attached.
+func (o *offload) status() OffloadStatus {
+	s := OffloadStatus{OffloadState: o.describe()}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.intent != nil {
+		s.Interface = o.intent.Offload.Interface
+	}
+	if !s.Attached {
+		s.Reason = o.reason
+	}
+	return s
+}
+
+// standingDrift says that the kernel's config differs and resists repair.
+func (o *offload) standingDrift() bool { return o.drifting.Load() }
+
+// describe is what is intended of the offload, and what was read of it.
+func (o *offload) describe() logs.OffloadState {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := logs.OffloadState{Intended: o.intent != nil && o.intent.Offload.Enabled}
+	if o.attached == nil {
+		return s
+	}
+	info, err := o.attached.Info()
+	if err != nil {
+		return s
+	}
+	s.Attached = true
+	mode, tag := o.mode, info.ProgramTag
+	s.Mode, s.ProgramTag = &mode, &tag
+	return s
+}
+
+func describeIntent(c *inForce) logs.RouterConfig {
+	return reconcile.Describe(RouterConfig(c.Config, c.generation))
+}

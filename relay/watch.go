@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package relay
+
+import (
+	"context"
+	"time"
+
+	"plumbline/logs"
+	"plumbline/relay/nexthop"
+	"plumbline/relay/reconcile"
+)
+
+// lookInterval is how often the kernel's config is compared with intent; routes
+// and the device are looked at every second time.
+const lookInterval = 500 * time.Millisecond
+
+// watch compares the kernel with intent until ctx ends, and follows the network.
+func (o *offload) watch(ctx context.Context) {
+	var changes <-chan struct{}
+	if w, err := nexthop.Watch(ctx); err != nil {
+		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "changes of routes and neighbours are found by polling only", Error: err.Error()})
+	} else {
+		changes = w
+	}
+	tick := time.NewTicker(lookInterval)
+	defer tick.Stop()
+	lease := time.NewTicker(reconcile.LeaseRenewal)
+	defer lease.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changes:
+			if r := o.loaded(); r != nil {
+				r.Refresh()
+			}
+		case <-lease.C:
+			o.lookOr(func(r *reconcile.Reconciler) error { return r.RenewLease() })
+		case <-tick.C:
+			o.lookOr(func(r *reconcile.Reconciler) error {
+				right := r.CheckConfig("periodic")
+				o.drifting.Store(!right && !r.CheckConfig("periodic"))
+				return r.Observe()
+			})
+			if n%2 == 0 {
+				o.lookOr((*reconcile.Reconciler).CheckRoutes)
+				o.lookOr(func(r *reconcile.Reconciler) error { r.Refresh(); return nil })
+				o.checkDevice(ctx)
+			}
+		}
+	}
+}
+
+// lookOr runs one look at the kernel and logs what kept it from seeing.
+func (o *offload) lookOr(look func(*reconcile.Reconciler) error) {
+	r := o.loaded()
+	if r == nil {
+		return
+	}
+	if err := look(r); err != nil {
+		o.sink.Log(logs.Diagnostic{Level: logs.Error, Text: "the kernel's side can't be compared with intent", Error: err.Error()})
+	}
+}
