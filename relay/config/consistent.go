@@ -31,7 +31,7 @@ func (r *reader) blame(paths ...string) token.Position {
 			return at
 		}
 	}
-	return token.Position{Line: 1, Column: 1}
+	return token.Position{}
 }
 
 func (r *reader) listens(c *Config) {

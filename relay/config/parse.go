@@ -31,10 +31,11 @@ func Parse(path string, data []byte) (*Config, []Problem) {
 	c := defaults()
 	switch {
 	case root != nil:
-		r.sections(c, root)
-		r.consistent(c)
+		if r.sections(c, root) {
+			r.consistent(c)
+		}
 	case len(problems) == 0:
-		r.report(token.Position{Line: 1, Column: 1}, "the file is empty: to run on defaults, name at least offload.interface, or set offload.enabled to false")
+		r.report(token.Position{}, "the file is empty: to run on defaults, name at least offload.interface, or set offload.enabled to false")
 	}
 	if len(r.problems) == 0 {
 		return c, nil
@@ -53,11 +54,11 @@ func Parse(path string, data []byte) (*Config, []Problem) {
 	return nil, r.problems
 }
 
-// sections reads the whole tree.
-func (r *reader) sections(c *Config, root ast.Node) {
+// sections reads the whole tree, if it is one.
+func (r *reader) sections(c *Config, root ast.Node) bool {
 	top, ok := r.entries("", root, false)
 	if !ok {
-		return
+		return false
 	}
 	for _, e := range top {
 		switch {
@@ -69,6 +70,7 @@ func (r *reader) sections(c *Config, root ast.Node) {
 			r.report(place(e.key), "unknown key %s%s", clip(e.name), suggestion("", e.name))
 		}
 	}
+	return true
 }
 
 func (r *reader) section(c *Config, section entry) {

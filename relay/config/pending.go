@@ -13,6 +13,4 @@ var pending = map[string]string{
 	"auth.users[].password_file": "secrets from files are not in this version",
 	"drain.alternate_server":     "draining is not in this version",
 	"drain.timeout":              "draining is not in this version",
-	"logs.compress":              "compressed logs are not in this version",
-	"logs.max_age":               "rotation by age other than daily is not in this version",
 }

@@ -4,6 +4,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
@@ -33,7 +34,7 @@ func (r *reader) report(at token.Position, format string, args ...any) {
 		return
 	}
 	r.problems = append(r.problems, Problem{
-		File: r.file, Line: at.Line, Column: max(at.Column, 1), Message: fmt.Sprintf(format, args...),
+		File: r.file, Line: at.Line, Column: at.Column, Message: fmt.Sprintf(format, args...),
 	})
 }
 
@@ -70,6 +71,12 @@ const (
 func (r *reader) scalar(path string, want scalarKind, n ast.Node) (string, bool) {
 	switch n := n.(type) {
 	case *ast.StringNode:
+		// The library reads {name: a: b} as the text "a: b"; YAML does not, and
+		// most likely a comma or a line break is missing.
+		if n.Token.Type == token.StringType && strings.Contains(n.Value, ": ") {
+			r.fail(path, n, "text with a colon and a space in it needs quotes")
+			return "", false
+		}
 		switch want {
 		case textScalar, wordScalar:
 			return n.Value, true
