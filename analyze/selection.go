@@ -97,7 +97,15 @@ func (s *Selector) Within(a, b int64) bool { return a < s.until && b >= s.since 
 
 // Match says whether the line is selected.
 func (s *Selector) Match(l *Line) bool {
-	head := l.Time >= s.since && l.Time < s.until && l.Severity >= s.sel.Severity && s.event(l.Event)
+	return s.match(l, l.Time >= s.since && l.Time < s.until)
+}
+
+// MatchAnyTime says whether the line would be selected if its time did not
+// matter.
+func (s *Selector) MatchAnyTime(l *Line) bool { return s.match(l, true) }
+
+func (s *Selector) match(l *Line, inTime bool) bool {
+	head := inTime && l.Severity >= s.sel.Severity && s.event(l.Event)
 	if s.needles == nil {
 		return head
 	}

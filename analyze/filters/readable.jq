@@ -1,0 +1,3 @@
+# every line as a person reads it: time, severity and message
+inputs
+| "\(.time) \(.severity) \(.message)"
