@@ -30,14 +30,16 @@ type Options struct {
 	Topology Topology // no hosts: Flat()
 
 	// SwitchXDPPass attaches an XDP program that passes every frame to the
-	// switch's end of every link. Without a program (or GRO, which see) there,
+	// switch's end of every link. Without a program (or GRO, see below) there,
 	// veth drops all frames that a host sends with native XDP_TX or XDP_REDIRECT:
 	// veth_xdp_xmit in drivers/net/veth.c needs the receiver's NAPI. It costs
 	// CPU on every packet, so ask for it only where native XDP must deliver.
 	SwitchXDPPass bool
 
-	// SwitchGRO turns GRO on at the switch's ends. This too starts their NAPI,
-	// so that native XDP_TX is counted as sent, but the frames are then lost.
+	// SwitchGRO turns GRO on at the switch's ends, which starts their NAPI too.
+	// Frames that a host redirects then arrive, but those that it sends with
+	// native XDP_TX are counted as sent, and lost (seen on Linux 6.18): the device
+	// that eats frames without a word.
 	SwitchGRO bool
 
 	// TxChecksumOffload leaves the hosts' transmit checksum offload (and with it
