@@ -288,8 +288,10 @@ func TestOthersTakeTheFileAway(t *testing.T) {
 		says string
 		kept bool // "one" can still be read
 	}{
-		"deleted":        {func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, logs.LiveFile))) }, "deleted or renamed", false},
-		"renamed":        {func(t *testing.T, dir string) { must(t, os.Rename(filepath.Join(dir, logs.LiveFile), filepath.Join(dir, "relay.log.1"))) }, "deleted or renamed", false},
+		"deleted": {func(t *testing.T, dir string) { must(t, os.Remove(filepath.Join(dir, logs.LiveFile))) }, "deleted or renamed", false},
+		"renamed": {func(t *testing.T, dir string) {
+			must(t, os.Rename(filepath.Join(dir, logs.LiveFile), filepath.Join(dir, "relay.log.1")))
+		}, "deleted or renamed", false},
 		"folder deleted": {func(t *testing.T, dir string) { must(t, os.RemoveAll(dir)) }, "deleted or renamed", false},
 		"emptied":        {func(t *testing.T, dir string) { must(t, os.Truncate(filepath.Join(dir, logs.LiveFile), 0)) }, "cut from", false},
 		"cut": {func(t *testing.T, dir string) {

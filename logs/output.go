@@ -40,7 +40,7 @@ type output struct {
 	rotateFor string // a rotation that was asked for
 	scanned   bool   // openedAt and previous know what earlier runs left
 	recovered int64  // bytes that were cut off what stood in the way of the next file
-	limit     int64  // bytes of a torn file that are known to be good; -1: not known
+	limit     int64  // bytes of a torn file that are known to be good; 0: not known
 	held      bool   // the last rotation failed; say so once
 	shown     checkpointState
 

@@ -25,7 +25,7 @@ var errForeign = errors.New("not a file of this relay")
 //
 // A killed process leaves a cut last line; a power cut may leave zeros, at the
 // end or, where blocks reached the disk out of order, before whole lines. Both
-// would stop jq for all that follows. limit bounds what is kept (-1: no bound).
+// would stop jq for all that follows. limit bounds what is kept, in bytes (0: no bound).
 // A file that does not begin like ours gives errForeign and is left as it is.
 func recoverFile(path string, limit int64) (removed int64, name string, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -50,11 +50,13 @@ func recoverFile(path string, limit int64) (removed int64, name string, err erro
 		return 0, "", err
 	}
 	begin = begin[:n]
-	if n > 0 && begin[0] != 0 && !bytes.HasPrefix([]byte(ours), begin) {
-		return 0, "", errForeign
+	for i, c := range begin {
+		if c != ours[i] && c != 0 { // zeros may be all that a power cut left of it
+			return 0, "", errForeign
+		}
 	}
 	keep := size
-	if limit >= 0 {
+	if limit > 0 {
 		keep = min(keep, limit)
 	}
 	if keep, err = lastWhole(f, keep); err != nil {
@@ -108,7 +110,7 @@ func lastWhole(f io.ReaderAt, end int64) (int64, error) {
 }
 
 func whole(line []byte) bool {
-	return len(line) > 0 && line[0] == '{' && json.Valid(line)
+	return bytes.HasPrefix(line, []byte(ours)) && json.Valid(line)
 }
 
 // dropZeroed takes lines with a zero byte in them out of the file. JSON has no

@@ -54,7 +54,7 @@ func (w *Writer) open() error {
 	name, openedAt := w.next, w.nextAt
 	w.next, w.held = "", false
 	w.file, w.name, w.openedAt, w.created = file, name, openedAt, w.opt.Now()
-	w.size, w.counted, w.lines, w.firstSeq, w.limit = 0, 0, 0, w.seq+1, -1
+	w.size, w.counted, w.lines, w.firstSeq, w.limit = 0, 0, 0, w.seq+1, 0
 	w.shown = checkpointDone
 	if w.opt.OnCheckpoint != nil {
 		w.shown = checkpointAsked
@@ -106,7 +106,7 @@ func (w *Writer) prepare() (recovered int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	w.limit = -1
+	w.limit = 0
 	st, err := w.opt.fs.Lstat(w.live())
 	if err != nil {
 		return removed, err
