@@ -23,16 +23,12 @@ type allocation struct {
 	toClient ledger
 }
 
-// A snapshot is a View with what each packet would else look for.
+// A snapshot is a View with the sockets that its packets leave by.
 type snapshot struct {
 	*turn.View
-	byNumber map[uint16]*turn.ChannelView
-	byPeer   map[netip.AddrPort]*turn.ChannelView
-	client   *socket // where the client's datagrams leave; nil: nowhere
-	peer     *socket // where the peers' datagrams leave; nil: not bound
+	client *socket // to the client; nil: nowhere
+	peer   *socket // to the peers; nil: not bound
 }
-
-func (s *snapshot) expired(now time.Time) bool { return !now.Before(s.Expires) }
 
 // Bind opens the UDP socket of a relayed transport address. Datagrams to it are
 // dropped until an allocation with that address is published.
@@ -75,16 +71,7 @@ func (d *Datapath) Release(relayed netip.AddrPort) {
 // packet that is read later is decided from view. The view must not change any
 // more.
 func (d *Datapath) Publish(view *turn.View) {
-	next := &snapshot{
-		View:     view,
-		byNumber: make(map[uint16]*turn.ChannelView, len(view.Channels)),
-		byPeer:   make(map[netip.AddrPort]*turn.ChannelView, len(view.Channels)),
-	}
-	for i := range view.Channels {
-		c := &view.Channels[i]
-		next.byNumber[c.Number] = c
-		next.byPeer[unmap(c.Peer)] = c
-	}
+	next := &snapshot{View: view}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	next.client = d.listenerFor(view.Tuple.Server)
@@ -137,8 +124,8 @@ func (d *Datapath) unlink(a *allocation, view *turn.View) {
 	}
 }
 
-// owns remembers relayed IP addresses. They stay: between allocations they must
-// not become a way to the host's own services.
+// owns remembers the IP addresses that relayed ports are on, of which a relay
+// has few: packets of other peers are spared the look-up for hairpins.
 func (d *Datapath) owns(addrs ...netip.Addr) {
 	for _, addr := range addrs {
 		if set := *d.own.Load(); !has(set, addr) && addr.IsValid() {
@@ -154,36 +141,28 @@ func has(set map[netip.Addr]struct{}, addr netip.Addr) bool {
 	return ok
 }
 
-func unmap(p netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(p.Addr().Unmap(), p.Port()) }
-
 // onWire is the address that packets to a peer carry: a peer that is a public
 // relayed transport address of this relay is reached at its local one. ok is
-// false for one of the relay's own relayed IPs without a live allocation at
-// that port.
-func (d *Datapath) onWire(peer netip.AddrPort, now time.Time) (wire netip.AddrPort, ok bool) {
-	if !has(*d.own.Load(), peer.Addr()) {
-		return peer, true
+// false where the peer's address is open for live allocations only, and has
+// none at that port.
+func (d *Datapath) onWire(view *snapshot, peer netip.AddrPort, now time.Time) (wire netip.AddrPort, ok bool) {
+	if has(*d.own.Load(), peer.Addr()) {
+		if a := d.byPublic.get(peer); a != nil {
+			if target := a.current.Load(); now.Before(target.Expires) {
+				return target.Relayed, true
+			}
+		}
 	}
-	a := d.byPublic.get(peer)
-	if a == nil {
-		a = d.byRelayed.get(peer)
-	}
-	if a == nil {
-		return peer, false
-	}
-	s := a.current.Load()
-	return s.Relayed, !s.expired(now)
+	return peer, !view.OnlyRelayed(peer.Addr())
 }
 
 // asTold is the peer address that a client knows the source of a packet by: the
 // reverse of onWire.
-func (d *Datapath) asTold(source netip.AddrPort) (peer netip.AddrPort, ok bool) {
-	if !has(*d.own.Load(), source.Addr()) {
-		return source, true
+func (d *Datapath) asTold(view *snapshot, source netip.AddrPort) (peer netip.AddrPort, ok bool) {
+	if has(*d.own.Load(), source.Addr()) {
+		if a := d.byRelayed.get(source); a != nil {
+			return a.current.Load().Public, true
+		}
 	}
-	a := d.byRelayed.get(source)
-	if a == nil {
-		return source, false
-	}
-	return a.current.Load().Public, true
+	return source, !view.OnlyRelayed(source.Addr())
 }

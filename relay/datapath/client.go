@@ -3,6 +3,7 @@
 package datapath
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"time"
 
@@ -25,28 +26,44 @@ func (d *Datapath) fromClient(s *socket, w *worker, n int) outcome {
 		tuple.Server = netip.AddrPortFrom(addr, s.local.Port())
 	}
 	switch {
-	case isChannelData(datagram):
-		number, payload, ok := parseChannelData(datagram)
+	case turn.IsChannelData(datagram):
+		number, payload, ok := turn.ParseChannelData(datagram)
 		if !ok {
-			return outcome{reason: badLength, bytes: n}
+			return outcome{reason: reason(turn.Malformed), bytes: n}
 		}
 		return d.toPeer(w, tuple, number, netip.AddrPort{}, payload)
-	case !isSTUN(datagram):
-		return outcome{reason: notTURN, bytes: n}
-	case isSend(datagram):
-		peer, payload, ok := parseSend(datagram)
-		if !ok {
-			return outcome{reason: malformed, bytes: n}
+	case turn.IsSend(datagram):
+		peer, payload, dontFragment, err := turn.ParseSend(datagram)
+		if err != nil {
+			return outcome{reason: dropReason(err), bytes: n}
 		}
-		return d.toPeer(w, tuple, 0, unmap(peer), payload)
+		if dontFragment { // Linux has no DF per datagram, only per socket
+			return outcome{reason: reason(turn.DontFragment), bytes: n}
+		}
+		return d.toPeer(w, tuple, 0, peer, payload)
+	case !looksLikeSTUN(datagram):
+		return outcome{reason: notTURN, bytes: n}
 	}
 	return outcome{reason: d.toCore(tuple, datagram), bytes: n}
+}
+
+// looksLikeSTUN keeps what is surely no STUN (RFC 8489 §5) out of the core's
+// queue.
+func looksLikeSTUN(b []byte) bool {
+	return len(b) >= 20 && b[0]>>6 == 0 && binary.BigEndian.Uint32(b[4:]) == 0x2112A442
+}
+
+func dropReason(err error) reason {
+	if r, ok := err.(turn.Reason); ok {
+		return reason(r)
+	}
+	return reason(turn.Malformed)
 }
 
 // toCore hands a control message up in a buffer of its own.
 func (d *Datapath) toCore(tuple turn.FiveTuple, datagram []byte) reason {
 	if len(datagram) > maxControl {
-		return malformed
+		return reason(turn.TooLarge)
 	}
 	m := d.messages.Get().(*message)
 	if !d.options.Control(tuple, m.bytes[:copy(m.bytes[:], datagram)], m.release) {
@@ -61,18 +78,31 @@ func (d *Datapath) toCore(tuple turn.FiveTuple, datagram []byte) reason {
 func (d *Datapath) toPeer(w *worker, tuple turn.FiveTuple, channel uint16, peer netip.AddrPort, payload []byte) outcome {
 	a := d.byTuple.get(tuple)
 	if a == nil {
-		return outcome{reason: noAllocation, bytes: len(payload)}
+		return outcome{reason: reason(turn.NoAllocation), bytes: len(payload)}
 	}
 	l := &a.toPeer
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return outcome{reason: noAllocation, bytes: len(payload)}
+		return outcome{reason: reason(turn.NoAllocation), bytes: len(payload)}
 	}
 	now := d.options.Now()
 	view := a.current.Load()
 	key := flowKey{channel: channel, peer: peer}
-	key.peer, key.reason = view.admitToPeer(channel, peer, now)
+	if channel != 0 {
+		key.reason = viaChannel
+		var drop turn.Reason
+		// No permission is asked: a channel is enough towards its peer, as for
+		// the kernel's route.
+		if key.peer, drop = view.ToPeer(now, channel); drop != turn.None {
+			key.reason = reason(drop)
+		}
+	} else {
+		key.reason = viaIndication
+		if drop := view.Allows(now, peer.Addr()); drop != turn.None {
+			key.reason = reason(drop)
+		}
+	}
 	if key.reason.verdict() == Relay {
 		key.reason = d.sendToPeer(w, view, key.peer, payload, key.reason, now)
 	}
@@ -80,44 +110,12 @@ func (d *Datapath) toPeer(w *worker, tuple turn.FiveTuple, channel uint16, peer 
 	return outcome{reason: key.reason, owned: true}
 }
 
-// admitToPeer decides where a client's payload goes. A channel needs no
-// permission towards its peer (RFC 8656 §12.5): the expiries are those that the
-// kernel's route to the peer has.
-func (s *snapshot) admitToPeer(channel uint16, peer netip.AddrPort, now time.Time) (netip.AddrPort, reason) {
-	if s.expired(now) {
-		return peer, allocationExpired
-	}
-	if channel == 0 {
-		return peer, s.permits(peer.Addr(), viaIndication, now)
-	}
-	c := s.byNumber[channel]
-	switch {
-	case c == nil:
-		return peer, noChannel
-	case !now.Before(c.Expires):
-		return unmap(c.Peer), channelExpired
-	}
-	return unmap(c.Peer), viaChannel
-}
-
-// permits is granted when there is a live permission for a peer's IP address
-// (RFC 8656 §9), else the reason that there is not.
-func (s *snapshot) permits(peer netip.Addr, granted reason, now time.Time) reason {
-	switch expires, ok := s.Permissions[peer]; {
-	case !ok:
-		return noPermission
-	case !now.Before(expires):
-		return permissionExpired
-	}
-	return granted
-}
-
 func (d *Datapath) sendToPeer(w *worker, view *snapshot, peer netip.AddrPort, payload []byte, sent reason, now time.Time) reason {
 	if peer.Port() == 0 || !unicast(peer.Addr()) {
-		return peerNotUnicast
+		return reason(turn.PeerInvalid)
 	}
-	wire, live := d.onWire(peer, now)
-	if !live {
+	wire, ok := d.onWire(view, peer, now)
+	if !ok {
 		return hairpinDeadPort
 	}
 	if view.peer == nil {
@@ -131,7 +129,7 @@ func (d *Datapath) sendToPeer(w *worker, view *snapshot, peer netip.AddrPort, pa
 func plausible(source netip.AddrPort, truncated bool) (reason, bool) {
 	switch {
 	case truncated:
-		return tooLarge, false
+		return reason(turn.TooLarge), false
 	case source.Port() == 0:
 		return sourcePortZero, false
 	case !unicast(source.Addr()):

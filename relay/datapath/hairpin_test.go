@@ -38,6 +38,7 @@ func pair(t *testing.T, r *rig) (a, b *turn.View, clientA, clientB endpoint) {
 	va, vb := *r.allocate("a-1", ca, r.Local()[0]), *r.allocate("a-2", cb, r.Local()[0])
 	va.Public, vb.Public = public(va.Relayed), public(vb.Relayed)
 	link := func(from, to *turn.View) {
+		from.Guarded = to.Public.Addr()
 		from.Permissions = map[netip.Addr]time.Time{to.Public.Addr(): r.now().Add(5 * time.Minute)}
 		from.Channels = []turn.ChannelView{{Number: 0x4001, Peer: to.Public, Expires: r.now().Add(10 * time.Minute)}}
 		r.Publish(from)
@@ -75,7 +76,11 @@ func TestHairpinToTheHostsServices(t *testing.T) {
 	t.Parallel()
 	r := serve(t, "127.0.0.1:0")
 	client, service := udp(t, "127.0.0.1:0"), udp(t, "127.0.0.1:0")
-	v := r.allocate("a-1", client, r.Local()[0], local(service))
+	open := r.allocate("a-1", client, r.Local()[0], local(service))
+	guarded := *open
+	guarded.Guarded = open.Public.Addr()
+	v := &guarded
+	r.Publish(v)
 
 	send(t, client, r.Local()[0], channelData(0x4000, []byte("x")))
 	send(t, client, r.Local()[0], sendIndication(t, local(service), []byte("x")))
@@ -87,10 +92,19 @@ func TestHairpinToTheHostsServices(t *testing.T) {
 
 	behindNAT := *v
 	behindNAT.Public = public(v.Relayed)
+	behindNAT.Guarded = behindNAT.Public.Addr()
 	behindNAT.Permissions = map[netip.Addr]time.Time{behindNAT.Public.Addr(): v.Expires}
 	r.Publish(&behindNAT)
 	send(t, client, r.Local()[0], sendIndication(t, public(local(service)), []byte("x")))
 	r.counted("hairpin_dead_port", 4)
+
+	// A config that opens the address, as the embedded default does for
+	// loopback, leaves it unguarded.
+	r.Publish(open)
+	send(t, client, r.Local()[0], channelData(0x4000, []byte("open")))
+	if got, _ := receive(t, service); string(got) != "open" {
+		t.Fatalf("service got %q", got)
+	}
 }
 
 func TestHairpinToAnExpiredAllocation(t *testing.T) {

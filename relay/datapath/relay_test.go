@@ -172,7 +172,7 @@ func TestExpiry(t *testing.T) {
 			for p := range v.Permissions {
 				v.Permissions[p] = at
 			}
-		}, "channel", "permission_expired"},
+		}, "channel", "no_permission"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

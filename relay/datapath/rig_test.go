@@ -57,6 +57,11 @@ func serve(t testing.TB, listen ...string) *rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- d.Serve(ctx) }()
+	r.eventually("serving", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.serving
+	})
 	t.Cleanup(func() {
 		cancel()
 		select {
@@ -181,3 +186,6 @@ func pattern(n int) []byte {
 	}
 	return b
 }
+
+// unmap is for the net package, which reports IPv4 addresses in 16 bytes.
+func unmap(p netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(p.Addr().Unmap(), p.Port()) }

@@ -2,36 +2,30 @@
 
 package datapath
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
 
-// A reason is why a datagram met its verdict. Its number indexes counters.
+	"plumbline/relay/turn"
+)
+
+// A reason is why a datagram met its verdict, and indexes counters. The first
+// ones are the core's, turn.Reason; those that only sockets know follow.
 type reason uint8
 
 const (
-	viaChannel reason = iota
+	viaChannel reason = reason(turn.ReasonCount) + iota
 	viaIndication
 	control
+	controlQueueFull
 	notTURN
-	malformed
-	badLength
 	sourcePortZero
 	sourceNotUnicast
 	destinationNotUnicast
-	tooLarge
-	noAllocation
-	allocationExpired
-	noChannel
-	channelExpired
-	noPermission
-	permissionExpired
 	hairpinDeadPort
-	peerNotUnicast
-	controlQueueFull
 	sendBufferFull
 	unreachable
 	sendDenied
 	sendRefused
-	sendFailed
 	socketClosed
 	reasons // how many there are
 )
@@ -54,32 +48,26 @@ const (
 var reasonNames = [reasons]string{
 	viaChannel:            "channel",
 	viaIndication:         "indication",
-	control:               "control",
-	notTURN:               "not_turn",
-	malformed:             "malformed",
-	badLength:             "bad_length",
-	sourcePortZero:        "source_port_zero",
-	sourceNotUnicast:      "source_not_unicast",
-	destinationNotUnicast: "destination_not_unicast",
-	tooLarge:              "too_large",
-	noAllocation:          "no_allocation",
-	allocationExpired:     "allocation_expired",
-	noChannel:             "no_channel",
-	channelExpired:        "channel_expired",
-	noPermission:          "no_permission",
-	permissionExpired:     "permission_expired",
-	hairpinDeadPort:       "hairpin_dead_port",
-	peerNotUnicast:        "peer_not_unicast",
-	controlQueueFull:      "control_queue_full",
-	sendBufferFull:        "send_buffer_full",
-	unreachable:           "unreachable",
-	sendDenied:            "send_denied",
-	sendRefused:           "send_refused",
-	sendFailed:            "send_failed",
-	socketClosed:          "socket_closed",
+	control:               "control",                 // to the core
+	controlQueueFull:      "control_queue_full",      // the core has no room
+	notTURN:               "not_turn",                // neither STUN nor ChannelData
+	sourcePortZero:        "source_port_zero",        // can't be answered
+	sourceNotUnicast:      "source_not_unicast",      // can't be answered
+	destinationNotUnicast: "destination_not_unicast", // came as a broadcast or multicast
+	hairpinDeadPort:       "hairpin_dead_port",       // the relay's own address, but no live allocation's port
+	sendBufferFull:        "send_buffer_full",        // of the socket or the device
+	unreachable:           "unreachable",             // no route
+	sendDenied:            "send_denied",             // by a firewall, or a broadcast address
+	sendRefused:           "send_refused",            // ICMP errors, twice in a row
+	socketClosed:          "socket_closed",           // the relayed address is gone
 }
 
-func (r reason) String() string { return reasonNames[r] }
+func (r reason) String() string {
+	if int(r) < turn.ReasonCount {
+		return turn.Reason(r).String()
+	}
+	return reasonNames[r]
+}
 
 func (r reason) verdict() string {
 	switch r {
@@ -98,17 +86,17 @@ func sendReason(errno unix.Errno, sent reason) reason {
 	case 0:
 		return sent
 	case unix.EMSGSIZE:
-		return tooLarge
+		return reason(turn.TooLarge)
 	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
 		return sendBufferFull
 	case unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ENETDOWN, unix.EHOSTDOWN:
 		return unreachable
-	case unix.EPERM, unix.EACCES: // a firewall's verdict, or a broadcast address
+	case unix.EPERM, unix.EACCES:
 		return sendDenied
 	case unix.ECONNREFUSED:
 		return sendRefused
 	case unix.EBADF:
 		return socketClosed
 	}
-	return sendFailed
+	return reason(turn.SendFailed)
 }

@@ -3,11 +3,15 @@
 package datapath
 
 import (
+	crand "crypto/rand"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"plumbline/relay/turn"
 )
 
 // batch is how many datagrams one socket may have handled before its reader
@@ -19,14 +23,19 @@ const batch = 64
 // many as readers that are busy at the same time, not as many as sockets.
 type worker struct {
 	in  [maxDatagram]byte
-	out [maxDatagram + 64]byte // with the header of a Data indication
+	out [maxDatagram + turn.DataOverhead]byte
 	rx  receiver
 	tx  sender
+	// random is for the transaction ids of Data indications.
+	random *rand.ChaCha8
 }
 
 func newWorker() *worker {
 	w := new(worker)
 	w.tx.init()
+	var seed [32]byte
+	crand.Read(seed[:]) // never fails
+	w.random = rand.NewChaCha8(seed)
 	return w
 }
 
