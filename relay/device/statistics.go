@@ -36,9 +36,9 @@ func TransmitErrors(name string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, ok := sumTransmitErrors(stats)
-	if !ok {
-		return 0, fmt.Errorf("XDP transmit errors of %s: %w: its driver has no such counter", name, ErrUnknown)
+	n, err := sumTransmitErrors(stats)
+	if err != nil {
+		return 0, fmt.Errorf("XDP transmit errors of %s: %w", name, err)
 	}
 	return n, nil
 }
@@ -64,27 +64,28 @@ func isTransmitError(name string) bool { return transmitError.MatchString(name) 
 
 var digits = regexp.MustCompile(`\[?[0-9]+\]?`)
 
-// sumTransmitErrors adds the counters up; ok is false if there is none. Some
-// drivers give a total beside the counters of each queue: then only the total
+// sumTransmitErrors adds the counters up; if there is none that is not a sum of
+// zero, but ErrUnknown. Some drivers give a total beside the counters of each queue: then only the total
 // counts, which also remembers queues that are gone.
-func sumTransmitErrors(stats []Counter) (sum uint64, ok bool) {
+func sumTransmitErrors(stats []Counter) (sum uint64, err error) {
 	totals := map[string]bool{}
 	for _, c := range stats {
 		if isTransmitError(c.Name) && !digits.MatchString(c.Name) {
 			totals[c.Name] = true
 		}
 	}
+	err = fmt.Errorf("%w: its driver has no such counter", ErrUnknown)
 	for _, c := range stats {
 		if !isTransmitError(c.Name) {
 			continue
 		}
-		ok = true
+		err = nil
 		if digits.MatchString(c.Name) && totals[digits.ReplaceAllString(c.Name, "")] {
 			continue
 		}
 		sum += c.Value
 	}
-	return sum, ok
+	return sum, err
 }
 
 // Statistics are the driver's own statistics, as "ethtool -S" shows them. For a
