@@ -64,10 +64,10 @@ const (
 	slotABI         = 4
 	slotGeneration  = 8
 	slotFlags       = 12
-	slotLowestPort  = 16
-	slotHighestPort = 18
-	slotListenPorts = 20
-	slotChecksum    = slotListenPorts + 2*MaxListenPorts
+	slotListenPorts = 16
+	slotLowestPort  = 32
+	slotHighestPort = 34
+	slotChecksum    = 36
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -21,7 +21,7 @@ enum contract {
 	FLAG_UDP_CHECKSUM = 2,
 	LISTEN_PORTS = 8,
 	SLOT_MAGIC = 0x706c756d,
-	SAMPLE_FIRST = 4, /* passes and drops reported per counter and CPU … */
+	SAMPLE_FIRST = 4,    /* passes and drops reported per counter and CPU … */
 	SAMPLE_EVERY = 4096, /* … and then one in so many */
 	NO_FLOW = -1,
 };
@@ -35,9 +35,9 @@ struct config_slot {
 	__u32 abi;
 	__u32 generation; /* never 0, never used twice */
 	__u32 flags;
-	__u8 lowest_port[2]; /* relayed ports, both ends included */
+	__u8 listen_ports[LISTEN_PORTS][2]; /* 0: unused; 8-byte aligned */
+	__u8 lowest_port[2];		    /* relayed ports, both ends included */
 	__u8 highest_port[2];
-	__u8 listen_ports[LISTEN_PORTS][2]; /* 0: unused */
 	__u32 checksum; /* user space's own check; the router ignores it */
 } __attribute__((aligned(8)));
 

@@ -44,8 +44,7 @@
 	BOTH(relay_redirect, routed)       \
 	BOTH(drop, rewrite_failed)
 
-#define COUNTER(verdict, direction, reason) \
-	COUNTER_##verdict##_##direction##_##reason,
+#define COUNTER(verdict, direction, reason) COUNTER_##verdict##_##direction##_##reason,
 #define COUNTER_NONE(verdict, reason) COUNTER(verdict, none, reason)
 #define COUNTER_PEER(verdict, reason) COUNTER(verdict, to_peer, reason)
 #define COUNTER_CLIENT(verdict, reason) COUNTER(verdict, to_client, reason)
@@ -60,8 +59,7 @@ enum counter {
 	OUTCOMES(COUNTER_NONE, COUNTER_PEER, COUNTER_CLIENT, COUNTER_BOTH)
 };
 
-#define FIELD(verdict, direction, reason) \
-	__u64 verdict##_##direction##_##reason;
+#define FIELD(verdict, direction, reason) __u64 verdict##_##direction##_##reason;
 #define FIELD_NONE(verdict, reason) FIELD(verdict, none, reason)
 #define FIELD_PEER(verdict, reason) FIELD(verdict, to_peer, reason)
 #define FIELD_CLIENT(verdict, reason) FIELD(verdict, to_client, reason)
