@@ -64,9 +64,9 @@ func isTransmitError(name string) bool { return transmitError.MatchString(name) 
 
 var digits = regexp.MustCompile(`\[?[0-9]+\]?`)
 
-// sumTransmitErrors adds the counters up; if there is none that is not a sum of
-// zero, but ErrUnknown. Some drivers give a total beside the counters of each queue: then only the total
-// counts, which also remembers queues that are gone.
+// sumTransmitErrors adds the counters up; if there is none, that is not a sum of
+// zero, but ErrUnknown. Some drivers give a total beside the counters of each
+// queue: then only the total counts, which also remembers queues that are gone.
 func sumTransmitErrors(stats []Counter) (sum uint64, err error) {
 	totals := map[string]bool{}
 	for _, c := range stats {
