@@ -140,8 +140,8 @@ func (s *Server) families(r *request, p *pending) bool {
 	case hasRequested && requested != familyIPv4:
 		s.rejectAllocation(r, stun.CodeAddrFamilyNotSupported, "only IPv4 is relayed")
 		return false
-	case !hasRequested && !s.cfg.RelayIPv4.IsValid():
-		s.rejectAllocation(r, stun.CodeAddrFamilyNotSupported, "IPv4 is not relayed")
+	case !s.cfg.RelayIPv4.IsValid():
+		s.rejectAllocation(r, stun.CodeAddrFamilyNotSupported, "the relay has no IPv4 address")
 		return false
 	case evenErr == nil && len(even) != 1:
 		s.rejectAllocation(r, stun.CodeBadRequest, "EVEN-PORT is malformed")

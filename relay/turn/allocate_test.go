@@ -352,3 +352,28 @@ func TestPortsRunOut(t *testing.T) {
 	c := w.client("198.51.100.4:50000", "alice", "wonder")
 	c.want(508, c.allocate())
 }
+
+func TestWithoutIPv4(t *testing.T) {
+	cfg := testConfig()
+	cfg.RelayIPv4, cfg.PublicIPv4 = netip.Addr{}, netip.Addr{}
+	w := newWorld(t, cfg)
+	c := w.client(alicesAddress, "alice", "wonder")
+	c.want(440, c.allocate())
+	c.want(440, c.allocate(familyAttr(stun.AttrRequestedAddressFamily, familyIPv4)))
+	c.want(440, c.allocate(familyAttr(stun.AttrRequestedAddressFamily, familyIPv6)))
+}
+
+func TestViewByID(t *testing.T) {
+	w := newWorld(t, testConfig())
+	c := w.client(alicesAddress, "alice", "wonder")
+	c.want(0, c.allocate())
+	if v, ok := w.s.View("a-1"); !ok || v != w.view(t, "a-1") {
+		t.Error("not the published View")
+	}
+	if _, ok := w.s.View("a-2"); ok {
+		t.Error("a View of nothing")
+	}
+	for range w.s.Views() {
+		break
+	}
+}

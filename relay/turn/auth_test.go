@@ -246,3 +246,28 @@ func TestFingerprint(t *testing.T) {
 		t.Errorf("%d mismatches counted", n)
 	}
 }
+
+// A client must discard an unsigned answer to a signed request, so that errors
+// that come without MESSAGE-INTEGRITY look like silence.
+func TestErrorResponsesAreSigned(t *testing.T) {
+	w := newWorld(t, testConfig())
+	c := w.client(alicesAddress, "alice", "wonder")
+	check := func(code int, m *stun.Message) {
+		t.Helper()
+		c.want(code, m)
+		if !m.Contains(stun.AttrMessageIntegrity) {
+			t.Errorf("%d is not signed", code)
+		}
+	}
+	check(437, c.refresh(600))
+	check(400, c.do(stun.MethodAllocate))
+	check(420, c.allocate(attribute(0x7F00)))
+	check(440, c.allocate(familyAttr(stun.AttrRequestedAddressFamily, familyIPv6)))
+	check(442, c.do(stun.MethodAllocate, attribute(stun.AttrRequestedTransport, 6, 0, 0, 0)))
+	check(508, c.allocate(attribute(stun.AttrReservationToken, 1, 2, 3, 4, 5, 6, 7, 8)))
+	check(0, c.allocate())
+	check(403, c.permit("10.0.0.1:1"))
+	check(443, c.permit("[2001:db8::1]:1"))
+	c.user, c.password = "bob", "builder"
+	check(441, c.refresh(600))
+}

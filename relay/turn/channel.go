@@ -51,12 +51,8 @@ func (s *Server) channelBind(r *request) {
 		reject(stun.CodeBadRequest, "nothing can be sent to port 0")
 		return
 	}
-	if rule, ok := s.mayReach(peer.Addr()); !ok {
+	if rule, ok := s.mayBind(peer); !ok {
 		reject(stun.CodeForbidden, rule)
-		return
-	}
-	if peer.Addr() == s.guarded() && s.byPublic[peer] == nil {
-		reject(stun.CodeForbidden, "no allocation lives on that port of the relay")
 		return
 	}
 	_, permitted := a.permissions[peer.Addr()]

@@ -424,13 +424,48 @@ func TestHairpinByTheOperatorsRules(t *testing.T) {
 	c.want(0, c.permit("127.0.0.1:9"))
 	c.want(0, c.bind(0x4000, "127.0.0.1:9"))
 
+	// Without the rule the address stays a peer, but only relayed ports of it.
+	c.want(0, c.bind(0x4001, w.view(t, "a-1").Public.String()))
+	guarded := cfg
+	guarded.Policy = nil
+	w.reset()
+	w.run(w.s.Reconfigure(w.now, guarded))
+	wantNames(t, w, "channel.expired")
+	if v := w.view(t, "a-1"); v.Guarded != ip("127.0.0.1") || len(v.Permissions) != 1 || len(v.Channels) != 1 || v.Channels[0].Number != 0x4001 {
+		t.Errorf("the View does not follow the config: %+v", v)
+	}
+	c.want(403, c.bind(0x4000, "127.0.0.1:9"))
+
 	denied := cfg
 	denied.Policy = NewPolicy(nil, []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")})
 	w.reset()
 	w.run(w.s.Reconfigure(w.now, denied))
-	if v := w.view(t, "a-1"); v.Guarded != ip("127.0.0.1") {
-		t.Error("the View does not follow the config")
-	}
+	wantNames(t, w, "permission.denied", "channel.expired", "permission.expired")
 	c.want(403, c.permit("127.0.0.1:9"))
 	c.want(403, c.bind(0x4000, "127.0.0.1:9"))
+}
+
+func TestReconfigureCutsOffRefusedPeers(t *testing.T) {
+	w, c := allocated(t, testConfig())
+	c.want(0, c.bind(0x4000, "192.0.2.1:1"))
+	c.want(0, c.bind(0x4001, "192.0.2.2:1"))
+	cfg := testConfig()
+	cfg.Policy = NewPolicy(prefixes("192.0.2.0/24"), prefixes("192.0.2.1/32"))
+	w.now = w.now.Add(time.Second)
+	w.reset()
+	w.run(w.s.Reconfigure(w.now, cfg))
+	wantNames(t, w, "permission.denied", "channel.expired", "permission.expired")
+	if _, ok := w.effects[0].(Publish); !ok {
+		t.Errorf("first %T: the log speaks of what is not in force", w.effects[0])
+	}
+	if e := w.events[0].(logs.PermissionDenied); e.Rule != "peers.deny 192.0.2.1/32" {
+		t.Errorf("event %+v", e)
+	}
+	if v := w.view(t, "a-1"); len(v.Channels) != 1 || len(v.Permissions) != 1 || !v.Permits(w.now, ip("192.0.2.2")) {
+		t.Errorf("view %+v", v)
+	}
+	c.want(403, c.bind(0x4000, "192.0.2.1:1"))
+	w.reset()
+	w.run(w.s.Reconfigure(w.now, cfg))
+	wantNames(t, w)
 }

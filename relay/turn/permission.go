@@ -36,7 +36,7 @@ func (s *Server) createPermission(r *request) {
 	}
 	if len(a.permissions)+fresh > maxPermissions {
 		s.refuse(r, stun.CodeInsufficientCapacity)
-		s.denyPeer(r, a, netip.AddrPortFrom(peers[0], 0), stun.CodeInsufficientCapacity, "the allocation holds as many permissions as allowed")
+		s.denyPeer(r.now, a, netip.AddrPortFrom(peers[0], 0), stun.CodeInsufficientCapacity, "the allocation holds as many permissions as allowed")
 		return
 	}
 	events := make([]logs.Event, len(peers))
@@ -63,7 +63,7 @@ func (s *Server) peers(r *request, a *allocation) (peers []netip.Addr, code stun
 			return nil, stun.CodeBadRequest, "XOR-PEER-ADDRESS is malformed"
 		}
 		if !peer.Addr().Is4() {
-			s.denyPeer(r, a, peer, stun.CodePeerAddrFamilyMismatch, otherFamily)
+			s.denyPeer(r.now, a, peer, stun.CodePeerAddrFamilyMismatch, otherFamily)
 			return nil, stun.CodePeerAddrFamilyMismatch, otherFamily
 		}
 		if !seen[peer.Addr()] {
@@ -76,7 +76,7 @@ func (s *Server) peers(r *request, a *allocation) (peers []netip.Addr, code stun
 	}
 	for _, peer := range peers {
 		if rule, ok := s.mayReach(peer); !ok {
-			s.denyPeer(r, a, netip.AddrPortFrom(peer, 0), stun.CodeForbidden, rule)
+			s.denyPeer(r.now, a, netip.AddrPortFrom(peer, 0), stun.CodeForbidden, rule)
 			code = stun.CodeForbidden
 		}
 	}
@@ -103,6 +103,18 @@ func (s *Server) mayReach(peer netip.Addr) (rule string, ok bool) {
 		return s.cfg.Policy.hairpin(peer)
 	}
 	return s.cfg.Policy.check(peer, s.cfg.OwnAddresses)
+}
+
+// mayBind is mayReach for a channel, whose port is known: at our own public
+// address it must be the port of a live allocation.
+func (s *Server) mayBind(peer netip.AddrPort) (rule string, ok bool) {
+	if rule, ok = s.mayReach(peer.Addr()); !ok {
+		return rule, false
+	}
+	if peer.Addr() == s.guarded() && s.byPublic[peer] == nil {
+		return "no allocation lives on that port of the relay", false
+	}
+	return "", true
 }
 
 // guarded is our public relayed address, unless the config opens all of it.

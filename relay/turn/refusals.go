@@ -188,8 +188,8 @@ func (s *Server) rejectAllocation(r *request, code stun.ErrorCode, reason string
 	s.refused.add(r.now, refusedAllocation, refusal{client: r.tuple.Client, user: printable(r.user), code: code, reason: reason}, s.report)
 }
 
-func (s *Server) denyPeer(r *request, a *allocation, peer netip.AddrPort, code stun.ErrorCode, rule string) {
-	s.refused.add(r.now, refusedPermission, refusal{allocation: a.id, peer: peer, code: code, reason: rule}, s.report)
+func (s *Server) denyPeer(now time.Time, a *allocation, peer netip.AddrPort, code stun.ErrorCode, rule string) {
+	s.refused.add(now, refusedPermission, refusal{allocation: a.id, peer: peer, code: code, reason: rule}, s.report)
 }
 
 func (s *Server) rejectChannel(r *request, a *allocation, number uint16, peer netip.AddrPort, code stun.ErrorCode, reason string) {

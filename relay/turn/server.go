@@ -172,20 +172,6 @@ func (s *Server) Shutdown(now time.Time) []Effect {
 	return s.take()
 }
 
-// Reconfigure puts another config in force. Allocations stay as they were
-// granted: realm, lifetime, addresses, permissions and channels; what their
-// clients ask for from here on is judged by the new config.
-func (s *Server) Reconfigure(now time.Time, cfg Config) []Effect {
-	s.expire(now)
-	s.cfg = cfg.normalized()
-	for _, a := range s.inOrder() {
-		if a.view.Guarded != s.guarded() {
-			s.publish(a)
-		}
-	}
-	return s.take()
-}
-
 // Len is how many allocations live.
 func (s *Server) Len() int { return len(s.byID) }
 
