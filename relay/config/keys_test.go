@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -349,7 +350,11 @@ func TestCheck(t *testing.T) {
 	if out, code := check(path); code != 1 || strings.Count(out, "\n") != 3 || !strings.Contains(out, path+":1:14: logs.keep") || !strings.HasPrefix(out, path+":1:1: offload.interface") {
 		t.Errorf("%d: %s", code, out)
 	}
-	for _, bad := range []string{dir, filepath.Join(dir, "missing"), "/dev/null", ""} {
+	pipe := filepath.Join(dir, "pipe") // opening it must not wait for a writer
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{dir, filepath.Join(dir, "missing"), "/dev/null", pipe, ""} {
 		if out, code := check(bad); code != 1 || !strings.HasPrefix(out, bad+":1:1: read config "+bad) || strings.Count(out, "\n") != 1 {
 			t.Errorf("%q: %d: %s", bad, code, out)
 		}

@@ -211,7 +211,7 @@ admin: {socket: ~}
 			t.Parallel()
 			began := time.Now()
 			c, problems := Parse("relay.yaml", []byte(test.file))
-			if took := time.Since(began); took > 5*time.Second {
+			if took := time.Since(began); took > 30*time.Second {
 				t.Errorf("took %v", took)
 			}
 			if c != nil {
@@ -374,7 +374,7 @@ func TestLargestFileInTime(t *testing.T) {
 			if c, problems := Parse("f", []byte(b.String())); c == nil {
 				t.Fatal(problems[0])
 			}
-			if took := time.Since(began); took > 10*time.Second {
+			if took := time.Since(began); took > 30*time.Second {
 				t.Errorf("took %v", took)
 			}
 		})
