@@ -365,8 +365,10 @@ func TestHoldsNothingAfterwards(t *testing.T) {
 		expect(t, w, fmt.Sprint(i+1))
 		stop()
 		w.Wait()
-		if _, more := <-w.Updates(); more {
-			t.Fatal("an update after the end")
+		select {
+		case u := <-w.Updates():
+			t.Fatalf("an update after the end: %+v", u)
+		default:
 		}
 	}
 	one(0) // the runtime's own pollers exist from here on

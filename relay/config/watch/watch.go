@@ -110,7 +110,8 @@ func positive(d, otherwise time.Duration) time.Duration {
 }
 
 // Updates delivers what was read, the newest only: a reading that nobody took
-// yet is replaced by the next. It is closed when the watcher has ended.
+// yet is replaced by the next. It is never closed: the zero Update would look like
+// an empty file to a receiver that is just about to end.
 func (w *Watcher) Updates() <-chan Update { return w.updates }
 
 // Reload reads at once and delivers whatever is there, changed or not. It does
@@ -129,7 +130,6 @@ func (w *Watcher) Degraded() error { return w.degraded }
 func (w *Watcher) Wait() { w.done.Wait() }
 
 func (w *Watcher) run(ctx context.Context, h hinter) {
-	defer close(w.updates)
 	defer h.close()
 
 	poll := time.NewTicker(w.opts.Poll)
