@@ -78,11 +78,10 @@ static __always_inline int same_key(const struct route_key *a, const struct rout
 	return !((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3]) | (x[4] ^ y[4]));
 }
 
-/* The middle of ::ffff:a.b.c.d; the ten zero bytes before it are user space's.
- */
+/* ::ffff:a.b.c.d */
 static __always_inline int is_ipv4(const __u8 address[16])
 {
-	return load32(address + 8) == bpf_htonl(0xffff);
+	return !*(const __u64 *)address && load32(address + 8) == bpf_htonl(0xffff);
 }
 
 /* Addresses that no unicast packet comes from: 0/8, 127/8, 224/3. */

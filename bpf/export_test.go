@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bpf
+
+import (
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+)
+
+// What the tests of package bpf_test need to see.
+
+// XDPContext is struct xdp_md of linux/bpf.h.
+type XDPContext struct {
+	Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32
+}
+
+// Run puts a frame through the attachable program itself.
+func (r *Router) Run(frame []byte, repeat uint32, ctx *XDPContext) (uint32, []byte, error) {
+	run := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256), Repeat: repeat}
+	if ctx != nil {
+		run.Context = ctx
+	}
+	action, err := r.program.Run(&run)
+	return action, run.DataOut, err
+}
+
+// Kernel names the maps with what the kernel says of them.
+func (m *Maps) Kernel() map[string]*ebpf.Map {
+	all := make(map[string]*ebpf.Map)
+	for _, n := range m.kernel.all() {
+		all[n.name] = *n.at
+	}
+	return all
+}
+
+// ObjectTypes is the BTF of the embedded object.
+func ObjectTypes() (*btf.Spec, error) {
+	spec, err := loadRouter()
+	if err != nil {
+		return nil, err
+	}
+	return spec.Types, nil
+}
+
+// DecodeFlowBytes and friends give the layout tests the codecs.
+var (
+	EncodeKey  = RouteKey.encode
+	EncodeFlow = Flow.encode
+	DecodeKey  = decodeKey
+	DecodeFlow = decodeFlow
+)
+
+// EncodeActive lays Active out as two stores do.
+func EncodeActive(a Active) (b [activeSize]byte) {
+	w := &words{mem: b[:]}
+	_ = w.store64(activeLease, a.LeaseUntil)
+	_ = w.store64(0, uint64(a.Slot))
+	return b
+}
+
+// CounterWords is how many words the Go side takes struct counters to have.
+const CounterWords = counterWords
