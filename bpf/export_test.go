@@ -4,7 +4,6 @@ package bpf
 
 import (
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 )
 
 // What the tests of package bpf_test need to see.
@@ -32,31 +31,3 @@ func (m *Maps) Kernel() map[string]*ebpf.Map {
 	}
 	return all
 }
-
-// ObjectTypes is the BTF of the embedded object.
-func ObjectTypes() (*btf.Spec, error) {
-	spec, err := loadRouter()
-	if err != nil {
-		return nil, err
-	}
-	return spec.Types, nil
-}
-
-// DecodeFlowBytes and friends give the layout tests the codecs.
-var (
-	EncodeKey  = RouteKey.encode
-	EncodeFlow = Flow.encode
-	DecodeKey  = decodeKey
-	DecodeFlow = decodeFlow
-)
-
-// EncodeActive lays Active out as two stores do.
-func EncodeActive(a Active) (b [activeSize]byte) {
-	w := &words{mem: b[:]}
-	_ = w.store64(activeLease, a.LeaseUntil)
-	_ = w.store64(0, uint64(a.Slot))
-	return b
-}
-
-// CounterWords is how many words the Go side takes struct counters to have.
-const CounterWords = counterWords
