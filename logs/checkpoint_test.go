@@ -26,7 +26,7 @@ func checkpointEvents(reason string, n int) []logs.Event {
 }
 
 // Each file holds a whole checkpoint, though each checkpoint is larger than
-// MaxSize and events go on meanwhile.
+// MaxSize and so are the events that go on meanwhile.
 func TestEachFileHoldsAWholeCheckpoint(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -38,6 +38,7 @@ func TestEachFileHoldsAWholeCheckpoint(t *testing.T) {
 			<-ready
 			for _, ev := range checkpointEvents(reason, 60) {
 				w.Log(ev)
+				w.Log(note("meanwhile %s", strings.Repeat("x", 150)))
 			}
 			done.Add(1)
 		}})

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -30,6 +31,7 @@ type faulty struct {
 	truncate error
 	create   error
 	rename   error
+	writes   atomic.Int32 // begun; while mu is held they hang
 }
 
 func (f *faulty) set(change func(*faulty)) {
@@ -67,6 +69,7 @@ type faultyFile struct {
 }
 
 func (f *faultyFile) Write(b []byte) (int, error) {
+	f.disk.writes.Add(1)
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	if f.disk.write == nil || len(b) <= f.disk.room {
@@ -212,8 +215,9 @@ func TestWhatMemoryCantHoldIsCountedAndNamed(t *testing.T) {
 			reason = "write_error: no space left on device"
 		} else {
 			disk.mu.Lock() // the disk hangs
+			begun := disk.writes.Load()
 			w.Log(logs.Diagnostic{Level: logs.Warn, Text: "line 0"})
-			waitUntil(t, "the writer has taken the line", func() bool { w.Log(note("line 1")); return w.Busy() })
+			waitUntil(t, "the writer hangs", func() bool { return disk.writes.Load() > begun })
 		}
 		for i := 1; i < 25; i++ {
 			w.Log(note("line %d", i))
@@ -418,6 +422,89 @@ func TestTheNextFileCantBeMade(t *testing.T) {
 	if got := events(logstest.CheckDir(t, dir)); got != "log.opened one log.closed log.opened two diagnostic log.closed" {
 		t.Errorf("got %s", got)
 	}
+}
+
+// Rotation was half done when the folder went away.
+func TestTheFolderGoesBetweenTwoFiles(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "logs")
+	disk := &faulty{}
+	w := open(t, logs.WriterOptions{Dir: dir}.On(disk))
+	disk.set(func(d *faulty) { d.create = unix.ENOSPC })
+	if w.Rotate("signal") == nil {
+		t.Fatal("no fault")
+	}
+	must(t, os.RemoveAll(dir))
+	disk.heal()
+	w.Log(note("one"))
+	waitUntil(t, "the folder is made again", func() bool { return w.Flush() == nil })
+	closed(t, w)
+	text, err := os.ReadFile(filepath.Join(dir, logs.LiveFile))
+	if err != nil || !bytes.Contains(text, []byte(`"one"`)) {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
+// A file that has its final name but still owes its last line must not be packed.
+func TestAFileIsPackedOnlyWhenItIsWhole(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	disk := &faulty{}
+	w := open(t, logs.WriterOptions{Dir: dir}.On(disk))
+	w.Log(note("one"))
+	must(t, w.Flush())
+	ours := filepath.Join(dir, w.Status().File)
+	disk.set(func(d *faulty) { d.write, d.room = unix.ENOSPC, 0 })
+	if w.Rotate("signal") == nil {
+		t.Fatal("no fault")
+	}
+	if _, err := os.Stat(ours); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"relay-20010101T000000.000Z.log", "relay-20010101T000000.001Z.log"} {
+		// Once the second of these is packed, the sweep that packed the first
+		// has passed by ours.
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte("x\n"), 0o600))
+		must(t, w.Reconfigure(logs.Settings{Compress: "zstd"}))
+		packed := filepath.Join(dir, name+".zst")
+		waitUntil(t, "another file is packed", func() bool { _, err := os.Stat(packed); return err == nil })
+	}
+	if _, err := os.Stat(ours); err != nil {
+		t.Fatalf("packed too early: %v", err)
+	}
+	disk.heal()
+	must(t, w.Flush())
+	waitUntil(t, "ours is packed", func() bool { _, err := os.Stat(ours + ".zst"); return err == nil })
+	closed(t, w)
+	for _, name := range []string{"relay-20010101T000000.000Z.log.zst", "relay-20010101T000000.001Z.log.zst"} {
+		must(t, os.Remove(filepath.Join(dir, name)))
+	}
+	if got := events(logstest.CheckDir(t, dir)); got != "log.opened one log.closed log.opened diagnostic log.closed" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// A small event after a large one that found no room joins the hole: what is
+// missing is one range, and stands where it was lost.
+func TestAHoleIsOneRange(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	disk := &faulty{}
+	w := open(t, logs.WriterOptions{Dir: dir, QueueBytes: 4000}.On(disk))
+	disk.mu.Lock()
+	begun := disk.writes.Load()
+	w.Log(logs.Diagnostic{Level: logs.Warn, Text: "taken"})
+	waitUntil(t, "the writer hangs", func() bool { return disk.writes.Load() > begun })
+	large := logs.AuthRejected{User: strings.Repeat("u", 4000)}
+	w.Log(large)
+	w.Log(note("small"))
+	dropped := w.Status().Dropped
+	disk.mu.Unlock()
+	if dropped != 2 {
+		t.Errorf("%d dropped, want both", dropped)
+	}
+	closed(t, w)
+	logstest.CheckDir(t, dir)
 }
 
 func TestARealFullDisk(t *testing.T) {
