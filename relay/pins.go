@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +18,9 @@ import (
 // PinFolder is where an instance pins the router's maps and its link. They are
 // what `relay status` reads, even while the relay does not answer.
 func PinFolder(instance string) string {
-	return filepath.Join("/sys/fs/bpf/plumbline", instance)
+	// A bpffs takes no dot in a name (bpf_lookup in kernel/bpf/inode.c), and an
+	// instance's name has no percent sign.
+	return filepath.Join("/sys/fs/bpf/plumbline", strings.ReplaceAll(instance, ".", "%2e"))
 }
 
 // pins is the instance's folder on the bpffs, locked for as long as this process

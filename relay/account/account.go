@@ -270,7 +270,7 @@ func (a *Account) Cycle(full, last bool) error {
 	a.opt.Userspace.Flows(a.addUserspaceFlow)
 
 	now := a.opt.Now()
-	summary := last || now.Sub(a.lastSum) >= a.interval
+	summary := last || now.Sub(a.lastSum) >= a.interval-cycleInterval/2
 	ended := make(map[string]bool, len(deletions))
 	for _, d := range deletions {
 		ended[d.Allocation] = true
