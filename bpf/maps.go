@@ -78,10 +78,10 @@ func (k *routerMaps) all() []named {
 // The error matches fs.ErrNotExist where nothing is pinned and fs.ErrPermission
 // where the caller may not look.
 func OpenPinned(dir string) (*Maps, error) {
-	return openPinned(dir, &ebpf.LoadPinOptions{ReadOnly: true})
+	return openPinned(dir, true)
 }
 
-func openPinned(dir string, opts *ebpf.LoadPinOptions) (*Maps, error) {
+func openPinned(dir string, readOnly bool) (*Maps, error) {
 	if err := checkBPFFS(dir); err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func openPinned(dir string, opts *ebpf.LoadPinOptions) (*Maps, error) {
 	var kernel routerMaps
 	for _, n := range kernel.all() {
 		path := filepath.Join(dir, n.name)
-		one, err := ebpf.LoadPinnedMap(path, opts)
+		one, err := ebpf.LoadPinnedMap(path, &ebpf.LoadPinOptions{ReadOnly: readOnly})
 		if err != nil {
 			err = fmt.Errorf("open the pinned map %s: %w", path, err)
 			if errors.Is(err, os.ErrPermission) {
@@ -111,7 +111,7 @@ func openPinned(dir string, opts *ebpf.LoadPinOptions) (*Maps, error) {
 		err := fmt.Errorf("the maps pinned in %s do not belong together: routes, flows and flow_counters hold %d, %d and %d", dir, a, b, c)
 		return nil, errors.Join(err, kernel.Close())
 	}
-	return newMaps(kernel, !opts.ReadOnly)
+	return newMaps(kernel, !readOnly)
 }
 
 // compatible compares all of a map's shape but the number of entries, which the
@@ -139,8 +139,8 @@ func checkBPFFS(dir string) error {
 	return nil
 }
 
-// Pin puts the maps into dir, which it makes, on a bpffs. Nothing stays if one
-// of them cannot be pinned.
+// Pin puts the maps into dir, which it makes, on a bpffs. What it pinned goes
+// again if one of them cannot be; another's pins are never replaced.
 func (m *Maps) Pin(dir string) error {
 	parent := dir
 	for {
@@ -158,7 +158,11 @@ func (m *Maps) Pin(dir string) error {
 	var done []*ebpf.Map
 	for _, n := range m.kernel.all() {
 		path := filepath.Join(dir, n.name)
-		if err := (*n.at).Pin(path); err != nil {
+		err := (*n.at).Pin(path)
+		if errors.Is(err, os.ErrExist) && samePin(*n.at, path) {
+			continue // adopted from here
+		}
+		if err != nil {
 			err = fmt.Errorf("pin the map %s: %w", path, err)
 			for _, d := range done {
 				err = errors.Join(err, d.Unpin())
@@ -168,6 +172,26 @@ func (m *Maps) Pin(dir string) error {
 		done = append(done, *n.at)
 	}
 	return nil
+}
+
+// samePin says whether path is a pin of m.
+func samePin(m *ebpf.Map, path string) bool {
+	pinned, err := ebpf.LoadPinnedMap(path, &ebpf.LoadPinOptions{ReadOnly: true})
+	if err != nil {
+		return false
+	}
+	defer pinned.Close()
+	ours, err := m.Info()
+	if err != nil {
+		return false
+	}
+	theirs, err := pinned.Info()
+	if err != nil {
+		return false
+	}
+	a, known := ours.ID()
+	b, _ := theirs.ID()
+	return known && a == b
 }
 
 // Unpin removes what Pin made in dir, the link's pin too, and dir itself if it

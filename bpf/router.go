@@ -52,7 +52,7 @@ func Load(opts LoadOptions) (*Router, error) {
 	var pinned *Maps
 	if opts.Adopt != "" {
 		var err error
-		if pinned, err = openPinned(opts.Adopt, nil); err != nil {
+		if pinned, err = openPinned(opts.Adopt, false); err != nil {
 			return nil, fmt.Errorf("adopt pinned maps: %w", err)
 		}
 		defer pinned.Close()
