@@ -74,7 +74,7 @@ func (in *inputs) folder(dir string, several bool, read *atomic.Int64) {
 		}
 		return name
 	}
-	found := len(in.sources)
+	found, failed := len(in.sources), len(in.errs)
 	path := filepath.Join(dir, liveName)
 	live, err := os.Open(path)
 	switch {
@@ -106,7 +106,7 @@ func (in *inputs) folder(dir string, several bool, read *atomic.Int64) {
 		}
 		in.sources = append(in.sources, &source{file: &File{Name: cite(name)}, path: filepath.Join(dir, name), read: read})
 	}
-	if len(in.sources) == found && len(in.errs) == 0 {
+	if len(in.sources) == found && len(in.errs) == failed {
 		in.errs = append(in.errs, fmt.Errorf("%s holds no relay.log and no relay-*.log: give the folder that logs.dir names", dir))
 	}
 }

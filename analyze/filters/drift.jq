@@ -4,7 +4,9 @@
 inputs
 | select(.event == "config.drifted" or .event == "config.repaired" or .event == "route.drifted" or .event == "route.repaired")
 | . as $e
-| (if .allocation then " \(.allocation) \(.channel) → \(.peer)" else "" end) as $who
+| (if (.allocation // "") != "" then " \(.allocation) \(.channel) → \(.peer)"
+   elif .event == "route.drifted" then " \((.kernel // {}).key // "unknown")"
+   else "" end) as $who
 | if (.event | endswith("drifted")) then
     if ((.diff // []) | length) == 0 then
       "\(.time) \(.event)\($who): \(.class // "differs") (config \(.generation))"
@@ -13,5 +15,5 @@ inputs
       | "\($e.time) \($e.event)\($who): \(.field) intended \(.intended | tojson) kernel \(.kernel | tojson) (config \($e.generation))"
     end
   else
-    "\(.time) \(.event)\($who): \(if .verified then "verified" else "NOT verified" end)"
+    "\(.time) \(.event)\($who): \(if .class then "\(.class), " else "" end)\(if .verified then "verified" else "NOT verified" end)"
   end

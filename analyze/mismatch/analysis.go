@@ -54,11 +54,13 @@ type run struct {
 	drift          *drift   // open
 	repaired       []*drift // ended, and waiting for the counters behind them
 
-	offload offload
-	routes  map[string]*Finding // open findings by route
-	dropped analyze.Intervals
-	drops   []dropped
-	sums    sums
+	offload  offload
+	routes   map[string]*Finding // open findings by route
+	latestAt Evidence            // the line before
+	gaps     []gap
+	dropped  analyze.Intervals
+	drops    []dropped
+	sums     sums
 }
 
 // Line takes the next line.
@@ -76,10 +78,7 @@ func (a *Analysis) Line(l *analyze.Line) {
 		}
 		a.latest = r
 	}
-	if l.Seq != r.lastSeq+1 && r.apply != nil {
-		r.apply.hole = true
-	}
-	r.lastSeq = max(r.lastSeq, l.Seq)
+	r.gap(l)
 	r.ended, r.closed = when(l), nil
 	r.event(l)
 }
@@ -126,7 +125,7 @@ func (r *run) event(l *analyze.Line) {
 	case "offload.transmit_failing":
 		with(l, r.transmitFailing)
 	case "relay.stopping", "relay.stopped":
-		r.stopped = true
+		r.stopping(l)
 	case "log.opened":
 		if e := decode[logs.Opened](l); e != nil {
 			r.files[[2]string{r.id.Relay, e.File}] = r

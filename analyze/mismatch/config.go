@@ -25,6 +25,7 @@ type apply struct {
 	observed bool
 	hole     bool // lines are missing since: config.observed may be among them
 	drifted  bool // reported otherwise
+	excused  bool // the kernel path is known to be gone, which is told by itself
 	// base is what the router had received at the first counters after the
 	// apply; grew are the counters that showed more; later ones prove that the
 	// observation is not merely late.
@@ -38,7 +39,7 @@ func (r *run) applied(l *analyze.Line, e logs.ConfigApplied) {
 	r.endApply(when(l))
 	r.intended, r.intendedAt = &e.Intended, r.at(l, "intended")
 	// The router uses a config a moment before the apply is over and logged.
-	r.apply = &apply{event: e, at: r.intendedAt, time: when(l), observed: r.seenGeneration == e.Generation}
+	r.apply = &apply{event: e, at: r.intendedAt, time: when(l), observed: r.seenGeneration == e.Generation, excused: r.offload.gone}
 	r.offload.intend(r, l, e.Intended.Enabled)
 	if e.Verified != nil && *e.Verified {
 		r.endUnverified(l)
@@ -82,7 +83,7 @@ func (r *run) endApply(now logs.Time) {
 	r.apply = nil
 	e := a.event
 	switch {
-	case e.Verified == nil && e.Intended.Enabled && !r.offload.gone:
+	case e.Verified == nil && e.Intended.Enabled && !a.excused:
 		f := r.finding(NotVerified, a.time, fmt.Sprintf("config %d intends offload, but was not read back from the kernel", e.Generation))
 		f.Generation, f.Standing, f.To = e.Generation, now.IsZero(), now
 		f.add(a.at.as("applied"))
@@ -121,7 +122,7 @@ func (r *run) counters(l *analyze.Line, e logs.DatapathCounters) {
 		r.drift.last = &snap
 	}
 	a := r.apply
-	if a == nil || e.Kernel == nil || a.observed || r.offload.gone {
+	if a == nil || e.Kernel == nil || a.observed || a.excused {
 		return
 	}
 	switch received := e.Kernel.Received; {

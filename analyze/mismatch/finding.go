@@ -109,6 +109,7 @@ type Finding struct {
 	ToDo         string `json:"to_do"`
 
 	of       *Analysis
+	passing  bool // it may turn out to be a part of the relay's end
 	selected bool // it cites a line that is selected
 }
 

@@ -4,11 +4,39 @@ package mismatch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"plumbline/analyze"
 	"plumbline/logs"
 )
+
+// gap is where lines are missing: those before and behind it.
+type gap struct {
+	first         uint64 // seq of the first line missing
+	before, after Evidence
+	from, to      logs.Time
+}
+
+// maxGaps bounds how many gaps are remembered with the lines around them. All
+// are counted.
+const maxGaps = 100
+
+// maxNamed is how many holes the summary spells out.
+const maxNamed = 12
+
+// gap looks whether the line follows the one before it.
+func (r *run) gap(l *analyze.Line) {
+	if l.Seq != r.lastSeq+1 {
+		if r.apply != nil {
+			r.apply.hole = true
+		}
+		if r.lastSeq > 0 && len(r.gaps) < maxGaps {
+			r.gaps = append(r.gaps, gap{r.lastSeq + 1, r.latestAt.as("before"), r.at(l, "behind"), r.ended, when(l)})
+		}
+	}
+	r.lastSeq, r.latestAt = max(r.lastSeq, l.Seq), r.at(l, "")
+}
 
 // dropped is a log.dropped line.
 type dropped struct {
@@ -67,13 +95,19 @@ func (r *run) hole(holes []analyze.Interval, summary string, drops []dropped) {
 	}
 	var total uint64
 	names := make([]string, 0, len(holes))
-	for _, h := range holes {
+	for i, h := range holes {
 		total += h.Count()
+		if i >= maxNamed {
+			continue
+		}
 		if h.First == h.Last {
 			names = append(names, fmt.Sprintf("seq %d", h.First))
 		} else {
 			names = append(names, fmt.Sprintf("seq %d to %d", h.First, h.Last))
 		}
+	}
+	if n := len(holes) - maxNamed; n > 0 {
+		names = append(names, fmt.Sprintf("and %s (see --json)", plural(n, "more hole")))
 	}
 	lines := "1 line"
 	if total > 1 {
@@ -84,8 +118,23 @@ func (r *run) hole(holes []analyze.Interval, summary string, drops []dropped) {
 	for _, d := range drops {
 		f.add(d.at)
 	}
-	if drops == nil {
+	if holes[0].First == 1 {
 		f.add(r.first)
+	}
+	around := 0
+	for _, h := range holes {
+		i := slices.IndexFunc(r.gaps, func(g gap) bool { return g.first == h.First })
+		if i < 0 {
+			continue
+		}
+		if around++; around == 1 && holes[0].First > 1 {
+			f.From = r.gaps[i].from
+		}
+		if h == holes[len(holes)-1] {
+			f.To = r.gaps[i].to
+		}
+		f.add(r.gaps[i].before)
+		f.add(r.gaps[i].after)
 	}
 	r.report(f, summary)
 }

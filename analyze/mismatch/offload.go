@@ -20,6 +20,25 @@ type offload struct {
 	detached *Finding // open, unless the relay attaches again at once
 }
 
+// lose notes that the router is gone for a reason that is told by itself.
+func (r *run) lose() {
+	r.offload.gone = true
+	if r.apply != nil {
+		r.apply.excused = true
+	}
+}
+
+// stopping is told that the relay ends. What was detached just before belongs
+// to that, where the log does not show how the end began.
+func (r *run) stopping(l *analyze.Line) {
+	r.stopped = true
+	for _, f := range []**Finding{&r.offload.detached, &r.offload.missing} {
+		if *f != nil && (*f).passing && l.When().Sub((*f).From.Time) <= reattach {
+			*f = nil
+		}
+	}
+}
+
 // reattach is how long a change of mode may leave the router detached.
 const reattach = 10 * time.Second
 
@@ -47,9 +66,10 @@ func (r *run) checkpoint(l *analyze.Line, e logs.CheckpointStarted) {
 	}
 	r.offload.wanted = e.Offload.Intended
 	if e.Offload.Intended && !e.Offload.Attached {
-		r.offload.gone = true
+		r.lose()
 		f := r.finding(OffloadUnavailable, when(l), "offload is intended, but the router is not attached")
 		f.Generation = e.Generation
+		f.passing = true
 		f.cite(l, "checkpoint")
 		r.offload.missing = f
 	}
@@ -80,16 +100,17 @@ func (r *run) detached(l *analyze.Line, e logs.OffloadDetached) {
 		o.gone = true
 		return
 	}
-	o.gone = true
+	r.lose()
 	if o.wanted {
 		o.detached = r.finding(OffloadUnavailable, when(l), fmt.Sprintf("the router left %s (%s) while offload was intended", e.Interface, e.Reason))
+		o.detached.passing = true
 		o.detached.cite(l, "detached")
 	}
 }
 
 func (r *run) unavailable(l *analyze.Line, e logs.OffloadUnavailable) {
 	o := &r.offload
-	o.gone = true
+	r.lose()
 	if !e.Intended {
 		return
 	}
@@ -117,7 +138,7 @@ func (r *run) transmitFailing(l *analyze.Line, e logs.OffloadTransmitFailing) {
 	f.cite(l, "transmit errors")
 	r.report(f, e.Interface+e.Mode)
 	if e.Consequence == "userspace" {
-		r.offload.gone = true
+		r.lose()
 	}
 }
 

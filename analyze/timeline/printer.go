@@ -109,10 +109,10 @@ func (p *Printer) Line(l *analyze.Line) error {
 	return p.err
 }
 
-// Flush writes what has been printed, but for a heading that still waits.
+// Flush writes what has been printed, but for what still waits to be told with
+// the lines behind it. What is printed in the end does not depend on it.
 func (p *Printer) Flush() error {
 	if p.heading < 0 {
-		p.endObserved()
 		p.write()
 	}
 	return p.err
