@@ -23,6 +23,7 @@ type commands struct {
 	Run     runCommand     `cmd:"" help:"Run the relay."`
 	Check   checkCommand   `cmd:"" help:"Validate a config file: FILE:LINE:COL: message for each problem."`
 	Status  statusCommand  `cmd:"" help:"Show what is intended beside what the kernel holds."`
+	Probe   probeCommand   `cmd:"" help:"Check a relay end to end from outside."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -169,4 +169,3 @@ func lastApplied(file, instance string) (found logs.ConfigApplied, ok bool) {
 	}
 	return found, ok
 }
-
