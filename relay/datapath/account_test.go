@@ -339,3 +339,43 @@ func TestEndedFlowsAreBounded(t *testing.T) {
 		t.Errorf("%d ended flows kept, want at most %d", flows, maxEnded)
 	}
 }
+
+// Many peers of one allocation share a bounded account, and all are counted.
+func TestManyPeersAreBounded(t *testing.T) {
+	t.Parallel()
+	r := serve(t, "127.0.0.1:0")
+	client := udp(t, "127.0.0.1:0")
+	permitted := netip.MustParseAddrPort("127.0.0.9:9")
+	v := r.allocate("a-1", client, r.Local()[0], permitted)
+	const peers = 200
+	for i := range peers {
+		if i%20 == 0 { // the socket's queue must not overflow
+			r.counted("no_permission", uint64(i))
+		}
+		for _, address := range []string{"127.0.0.9:0", "127.0.0.10:0"} {
+			from := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address))
+			c, err := net.DialUDP("udp", from, net.UDPAddrFromAddrPort(v.Relayed))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Write([]byte("0123456789"))
+			c.Close()
+		}
+	}
+	r.counted("indication", peers)
+	r.counted("no_permission", peers)
+	entries, packets := map[string]int{}, map[string]uint64{}
+	r.Flows(func(f FlowStat) {
+		entries[f.Reason]++
+		packets[f.Reason] += f.Packets
+		if f.Allocation != "a-1" || f.Direction != ToClient || f.Bytes != 10*f.Packets {
+			t.Errorf("flow %+v", f)
+		}
+	})
+	if entries["indication"] != maxRelayedFlows+1 || entries["no_permission"] != maxDroppedFlows+1 {
+		t.Errorf("entries %v, want %d and %d, and one for the others of each", entries, maxRelayedFlows, maxDroppedFlows)
+	}
+	if packets["indication"] != peers || packets["no_permission"] != peers {
+		t.Errorf("packets %v, want %d each", packets, peers)
+	}
+}

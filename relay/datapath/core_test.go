@@ -122,10 +122,11 @@ func start(t *testing.T, listen netip.AddrPort, public netip.Addr) (*datapath.Da
 		}
 	}()
 	served := make(chan error, 1)
-	go func() { served <- plane.Serve(ctx) }()
-	t.Cleanup(func() {
+	go func() { served <- plane.Serve(context.Background()) }()
+	t.Cleanup(func() { // the core first: it may be about to answer
 		cancel()
 		<-ended
+		_ = plane.Close()
 		if err := <-served; err != nil {
 			t.Error(err)
 		}

@@ -104,12 +104,12 @@ func TestNoAllocationPerPacket(t *testing.T) {
 func TestIdleAllocationsAreSmall(t *testing.T) {
 	r := serve(t, "127.0.0.1:0")
 	peer := udp(t, "127.0.0.9:0")
-	use := func() uint64 {
+	use := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
 		runtime.GC() // empties pools
 		runtime.ReadMemStats(&m)
-		return m.HeapAlloc + m.StackInuse
+		return int64(m.HeapAlloc + m.StackInuse)
 	}
 	before := use()
 	const n = 400

@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"plumbline/logs"
 	"plumbline/relay/turn"
@@ -163,7 +166,7 @@ func (d *Datapath) retire(s *socket) {
 }
 
 // Send answers a client from the address that it asked. The payload is not
-// kept.
+// kept. After Close the error is net.ErrClosed.
 func (d *Datapath) Send(to turn.FiveTuple, payload []byte) error {
 	l := d.listenerFor(to.Server)
 	if l == nil {
@@ -172,10 +175,14 @@ func (d *Datapath) Send(to turn.FiveTuple, payload []byte) error {
 	s := d.senders.Get().(*sender)
 	errno := s.send(l.raw, to.Client, l.source(to.Server), payload)
 	d.senders.Put(s)
-	if errno != 0 {
+	switch errno {
+	case 0:
+		return nil
+	case unix.EBADF:
+		return fmt.Errorf("answer %s from %s: %w", to.Client, to.Server, net.ErrClosed)
+	default:
 		return fmt.Errorf("answer %s from %s with %d bytes: %w", to.Client, to.Server, len(payload), errno)
 	}
-	return nil
 }
 
 // listenerFor is the socket that datagrams to server arrive at: a specific

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/pion/stun/v3"
 	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
 
 	"plumbline/relay/turn"
 )
@@ -53,6 +55,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	r.Close()
 	if err := r.Bind(relayed); err == nil {
 		t.Error("bound after Close")
+	}
+	if err := r.Send(turn.FiveTuple{Client: local(taken), Server: r.Local()[0]}, []byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Send after Close: %v", err)
 	}
 }
 
@@ -188,4 +193,60 @@ func TestSourcePortZero(t *testing.T) {
 		}
 	}
 	r.counted("source_port_zero", 2)
+}
+
+// A peer whose port is closed makes ICMP errors; the socket lives on.
+func TestClosedPeerPort(t *testing.T) {
+	t.Parallel()
+	r := serve(t, "127.0.0.1:0")
+	client, peer, gone := udp(t, "127.0.0.1:0"), udp(t, "127.0.0.9:0"), udp(t, "127.0.0.9:0")
+	closed := local(gone)
+	gone.Close()
+	v := r.allocate("a-1", client, r.Local()[0], closed, local(peer))
+	for range 10 {
+		send(t, client, r.Local()[0], channelData(0x4000, []byte("nobody")))
+		send(t, client, r.Local()[0], channelData(0x4001, []byte("there")))
+		receive(t, peer)
+		send(t, peer, v.Relayed, []byte("back"))
+		receive(t, client)
+	}
+	r.counted("channel", 30)
+}
+
+// TestGarbage throws arbitrary bytes at both kinds of sockets: each datagram is
+// counted once, and only what looks like STUN reaches the core.
+func TestGarbage(t *testing.T) {
+	t.Parallel()
+	r := serve(t, "127.0.0.1:0")
+	client, peer := udp(t, "127.0.0.1:0"), udp(t, "127.0.0.9:0")
+	v := r.allocate("a-1", client, r.Local()[0], local(peer))
+	r.full.Store(true)
+	var sent uint64
+	rapid.Check(t, func(t *rapid.T) {
+		b := rapid.SliceOfN(rapid.Byte(), 0, 80).Draw(t, "bytes")
+		switch rapid.IntRange(0, 3).Draw(t, "like") {
+		case 0: // STUN
+			if len(b) >= 8 {
+				b[0] &= 0x3f
+				copy(b[4:], "\x21\x12\xa4\x42")
+			}
+		case 1: // a Send indication
+			if len(b) >= 20 {
+				copy(b, []byte{0, 0x16, 0, byte(len(b) - 20), 0x21, 0x12, 0xa4, 0x42})
+			}
+		case 2: // ChannelData
+			if len(b) >= 4 {
+				copy(b, []byte{0x40, 0})
+			}
+		}
+		send(r.t, client, r.Local()[0], b)
+		send(r.t, peer, v.Relayed, b)
+		sent += 2
+		r.eventually("all counted", func() bool { return r.Counters().Received == sent })
+	})
+	c := r.Counters()
+	addsUp(t, c)
+	if c.Passed != 0 {
+		t.Errorf("counters %+v: passed something although the core had no room", c)
+	}
 }

@@ -4,10 +4,9 @@ package datapath
 
 import (
 	crand "crypto/rand"
-	"errors"
 	"math/rand/v2"
-	"net"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -78,13 +77,16 @@ func (d *Datapath) read(s *socket, handle func(*socket, *worker, int) outcome) {
 		return true
 	}
 	for {
-		// The only error is that of a closed socket.
-		if err := s.raw.Read(step); err != nil {
-			if !errors.Is(err, net.ErrClosed) {
-				panic("datapath: waiting for a UDP socket failed: " + err.Error())
-			}
+		err := s.raw.Read(step)
+		switch {
+		case s.closed.Load():
 			return
+		case err != nil:
+			// The poller saw nothing but an error on the socket; reading has
+			// cleared it, or will.
+			time.Sleep(time.Millisecond)
+		default:
+			runtime.Gosched() // a whole batch: others may be waiting
 		}
-		runtime.Gosched()
 	}
 }
