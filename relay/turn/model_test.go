@@ -22,6 +22,7 @@ type model struct {
 	allocs   []*modelAllocation
 	reserved []*modelReservation
 	fail     map[uint16]error
+	denied   netip.Addr // by the operator, within what is allowed
 }
 
 type modelAllocation struct {
@@ -200,6 +201,8 @@ func (m *model) reach(peer netip.Addr) int {
 	switch {
 	case !peer.Is4():
 		return 443
+	case peer == m.denied:
+		return 403
 	case peer == m.cfg.PublicIPv4, netip.MustParsePrefix("192.0.2.0/24").Contains(peer):
 		return 0
 	}
@@ -254,6 +257,16 @@ func (m *model) bind(tuple FiveTuple, user string, number uint16, peer netip.Add
 	return 0
 }
 
+// reconfigure takes what the new policy refuses.
+func (m *model) reconfigure(cfg Config, denied netip.Addr) {
+	m.expire()
+	m.cfg, m.denied = cfg, denied
+	for _, a := range m.allocs {
+		maps.DeleteFunc(a.perms, func(p netip.Addr, _ time.Time) bool { return m.reach(p) != 0 })
+		maps.DeleteFunc(a.channels, func(_ uint16, c modelChannel) bool { return m.reach(c.peer.Addr()) != 0 })
+	}
+}
+
 // next is when something ends.
 func (m *model) next() (at time.Time, ok bool) {
 	earliest := func(t time.Time) {
@@ -276,7 +289,7 @@ func (m *model) next() (at time.Time, ok bool) {
 	return at, ok
 }
 
-// text writes an allocation's state so that two can be compared and read.
+// stateText writes an allocation's state so that two can be compared and read.
 func stateText(user string, tuple FiveTuple, public netip.AddrPort, expires time.Time, perms map[netip.Addr]time.Time, channels map[uint16]modelChannel) string {
 	s := fmt.Sprintf("%s %s %s until %s", user, tuple.Client, public, expires.Sub(start))
 	for _, p := range slices.SortedFunc(maps.Keys(perms), netip.Addr.Compare) {

@@ -189,9 +189,13 @@ func TestAgainstModel(t *testing.T) {
 				if rapid.Bool().Draw(t, "without bob") {
 					delete(cfg.Users, "bob")
 				}
+				denied := rapid.SampledFrom([]netip.Addr{{}, ip("192.0.2.1"), ip("192.0.2.2"), cfg.PublicIPv4}).Draw(t, "denied")
+				if denied.IsValid() {
+					cfg.Policy = NewPolicy(prefixes("192.0.2.0/24"), []netip.Prefix{netip.PrefixFrom(denied, 32)})
+				}
 				w.run(w.s.Reconfigure(w.now, cfg))
 				settle()
-				m.cfg = cfg
+				m.reconfigure(cfg, denied)
 			},
 			"": func(t *rapid.T) {
 				w.run(w.s.Tick(w.now))
