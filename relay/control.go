@@ -86,6 +86,13 @@ func (r *Relay) serveCore(ctx context.Context) {
 // execute carries out effects in their order: what is published is in force in
 // both datapaths before the response that announces it leaves.
 func (r *Relay) execute(effects []turn.Effect) {
+	// What is reported comes first: the line of a route then follows the line of
+	// the channel that it serves.
+	for _, effect := range effects {
+		if e, ok := effect.(turn.Report); ok {
+			r.log.Log(e.Event)
+		}
+	}
 	var binds []netip.AddrPort
 	for _, effect := range effects {
 		switch e := effect.(type) {
@@ -104,8 +111,6 @@ func (r *Relay) execute(effects []turn.Effect) {
 			r.offload.withdraw(e.ID, e.Event.Reason)
 			r.plane.Withdraw(e.ID)
 			r.account.Withdraw(e.Event)
-		case turn.Report:
-			r.log.Log(e.Event)
 		}
 	}
 	// The core may reuse the effects' memory at its next call, so the answers

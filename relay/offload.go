@@ -32,17 +32,21 @@ type offload struct {
 	router     *bpf.Router
 	reconciler *reconcile.Reconciler
 	resolver   *nexthop.Resolver
+	decisions  *bpf.Decisions
 	attached   *bpf.Attachment
 	dev        device.Info
 	mode       string // native, generic: as read from the kernel
 	pins       *pins
-	reason     string        // why there is no router although one is intended
-	swallows   bool          // the device lost our frames in every mode: left until a restart
-	txSeen     uint64        // the device's transmit errors at the last look
-	txKnown    bool          // the device counts them
-	txErrors   atomic.Uint64 // since the router was attached first
-	relayed    uint64        // by the router, at the last look
-	drifting   atomic.Bool   // the last look found drift that it could not repair
+	reason     string // why there is no router although one is intended
+	swallows   bool   // the device lost our frames in every mode: left until a restart
+	// placed is what was attached last. The reconciler asks for it while it
+	// holds its own lock, so it can't wait for mu.
+	placed   atomic.Pointer[bpf.AttachmentInfo]
+	txSeen   uint64        // the device's transmit errors at the last look
+	txKnown  bool          // the device counts them
+	txErrors atomic.Uint64 // since the router was attached first
+	relayed  uint64        // by the router, at the last look
+	drifting atomic.Bool   // the last look found drift that it could not repair
 }
 
 func newOffload(sink logs.Sink, a *account.Account) *offload {
@@ -51,20 +55,22 @@ func newOffload(sink logs.Sink, a *account.Account) *offload {
 
 // adopt takes the instance's pins for this process and returns the highest
 // generation that an earlier one left there, so that none is used twice. Without
-// a bpffs the relay runs unpinned; with offload off there is nothing to take.
+// a bpffs the relay runs unpinned.
 // It returns an error where a living process holds the pins.
 func (o *offload) adopt(cfg *config.Config) (uint32, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !cfg.Offload.Enabled {
-		return 0, nil
+		if _, err := os.Stat(PinFolder(cfg.Relay.Name)); err != nil {
+			return 0, nil // nobody was here before
+		}
 	}
 	p, generation, err := openPins(cfg.Relay.Name)
 	var taken *instanceTaken
 	if errors.As(err, &taken) {
 		return 0, err
 	}
-	if err != nil {
+	if err != nil && cfg.Offload.Enabled {
 		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "the router's maps will not be pinned, so relay status can't read the kernel when the relay does not answer", Error: err.Error()})
 	}
 	o.pins = p
@@ -129,27 +135,36 @@ func (o *offload) load(c *inForce) (err error) {
 	if o.dev, err = device.Inspect(c.Offload.Interface); err != nil {
 		return err
 	}
-	router, err := bpf.Load(bpf.LoadOptions{})
-	if err != nil {
-		return fmt.Errorf("loading the router: %w", err)
+	if o.pins == nil { // offload was off at the start
+		if o.pins, _, err = openPins(c.Relay.Name); err != nil {
+			o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "the router's maps will not be pinned", Error: err.Error()})
+		}
 	}
+	if o.router, err = bpf.Load(bpf.LoadOptions{}); err != nil {
+		return err
+	}
+	router := o.router
 	defer func() {
 		if err != nil {
 			o.account.Attach(nil)
-			o.router, o.reconciler = nil, nil
-			err = errors.Join(err, router.Close())
+			if o.pins != nil {
+				err = errors.Join(err, o.pins.clear())
+			}
+			err = errors.Join(err, o.unload())
 		}
 	}()
 	if err := router.SelfTest(); err != nil {
 		return fmt.Errorf("the router's self-test: %w", err)
 	}
-	resolver, err := nexthop.NewResolver()
-	if err != nil {
-		return fmt.Errorf("asking the kernel for routes and neighbours: %w", err)
+	if o.resolver, err = nexthop.NewResolver(); err != nil {
+		return err
 	}
-	o.router, o.resolver = router, resolver
+	if o.decisions, err = router.Maps().Decisions(); err != nil {
+		return err
+	}
+	go readDecisions(o.decisions, o.account) // until unload closes it
 	o.reconciler = reconcile.New(reconcile.Options{
-		Kernel: router.Maps(), Sink: o.sink, Resolver: resolver, Grace: bpf.GracePeriod, Now: time.Now,
+		Kernel: router.Maps(), Sink: o.sink, Resolver: o.resolver, Grace: bpf.GracePeriod, Now: time.Now,
 		Monotonic: bpf.MonotonicNS, MaxFlows: router.Maps().MaxFlows(), Usable: o.usable, Counters: o.account.WriteCounters,
 	})
 	base, err := router.Maps().Counters()
@@ -188,6 +203,7 @@ func (o *offload) attach(mode string) error {
 		}
 	}
 	o.attached, o.mode = a, string(info.Mode)
+	o.placed.Store(&info)
 	o.txSeen, o.txKnown = transmitErrors(o.dev)
 	o.reason = ""
 	o.reconciler.Resume()
@@ -200,7 +216,8 @@ func (o *offload) attach(mode string) error {
 
 // usable says whether the router can send out of a device.
 func (o *offload) usable(ifindex int) error {
-	if ifindex == o.dev.Ifindex || o.mode == string(bpf.Generic) {
+	at := o.placed.Load()
+	if at == nil || ifindex == at.Ifindex || at.Mode == bpf.Generic {
 		return nil
 	}
 	return canTransmit(ifindex)
@@ -259,20 +276,30 @@ func (o *offload) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.leave("shutdown")
-	var err error
+	err := o.unload()
 	if o.pins != nil {
-		err = o.pins.remove()
+		err = errors.Join(err, o.pins.remove())
+		o.pins = nil
 	}
-	if o.resolver != nil {
-		err = errors.Join(err, o.resolver.Close())
-	}
-	if o.router != nil {
-		err = errors.Join(err, o.router.Close())
-	}
-	o.router, o.reconciler, o.pins, o.resolver = nil, nil, nil, nil
 	if err != nil {
 		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "cleaning up the kernel's side", Error: err.Error()})
 	}
+}
+
+// unload closes what load opened.
+func (o *offload) unload() error {
+	var errs []error
+	if o.decisions != nil {
+		errs = append(errs, o.decisions.Close())
+	}
+	if o.resolver != nil {
+		errs = append(errs, o.resolver.Close())
+	}
+	if o.router != nil {
+		errs = append(errs, o.router.Close())
+	}
+	o.router, o.reconciler, o.resolver, o.decisions = nil, nil, nil, nil
+	return errors.Join(errs...)
 }
 
 // status is the same for people, with the reason where it is not attached.

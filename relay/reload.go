@@ -57,7 +57,8 @@ func (r *Relay) take(u watch.Update) {
 		return
 	}
 	if keys := config.RestartKeys(now.Config, cfg); len(keys) > 0 {
-		reject(0, 0, "these keys take effect at a restart only, and the rest of the file waits with them: "+strings.Join(keys, ", "))
+		line, column := config.Locate(u.Data, keys[0])
+		reject(line, column, "these keys take effect at a restart only, and the rest of the file waits with them: "+strings.Join(keys, ", "))
 		return
 	}
 	next := &inForce{Config: cfg, path: now.path, generation: now.generation + 1, digest: cfg.Digest()}

@@ -27,7 +27,7 @@ func (o *offload) watch(ctx context.Context) {
 	defer tick.Stop()
 	lease := time.NewTicker(reconcile.LeaseRenewal)
 	defer lease.Stop()
-	for n := 0; ; n++ {
+	for looks := 0; ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -43,7 +43,7 @@ func (o *offload) watch(ctx context.Context) {
 				o.drifting.Store(!right && !r.CheckConfig("periodic"))
 				return r.Observe()
 			})
-			if n%2 == 0 {
+			if looks++; looks%2 == 0 {
 				o.lookOr((*reconcile.Reconciler).CheckRoutes)
 				o.lookOr(func(r *reconcile.Reconciler) error { r.Refresh(); return nil })
 				o.checkDevice(ctx)
