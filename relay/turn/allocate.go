@@ -71,7 +71,7 @@ func (s *Server) allocate(r *request) {
 		return
 	}
 	if s.cfg.Total > 0 && len(s.taken)+room > s.cfg.Total {
-		s.rejectAllocation(r, stun.CodeInsufficientCapacity, "the relay holds as many relayed addresses as allowed")
+		s.rejectAllocation(r, stun.CodeAllocQuotaReached, "the relay holds as many relayed addresses as allowed")
 		return
 	}
 	s.tryPort(p)

@@ -325,7 +325,7 @@ func TestQuotas(t *testing.T) {
 	clients[1].want(0, clients[1].allocate())
 	clients[2].want(486, clients[2].allocate())
 	clients[3].want(0, clients[3].allocate())
-	clients[4].want(508, clients[4].allocate())
+	clients[4].want(486, clients[4].allocate())
 	clients[0].want(0, clients[0].refresh(0))
 	clients[4].want(0, clients[4].allocate())
 

@@ -155,7 +155,7 @@ func (m *model) allocate(tuple FiveTuple, user string, want pair, token string) 
 		return 486, nil
 	}
 	if len(m.ports())+need > m.cfg.Total {
-		return 508, nil
+		return 486, nil
 	}
 	if ports = m.choices(want); len(ports) == 0 {
 		return 508, nil
