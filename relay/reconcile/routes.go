@@ -219,11 +219,11 @@ func (r *Reconciler) flows(rt *route, known map[[2]netip.Addr]hopResult) (toPeer
 	peer, relayed := unmapped(rt.peer), unmapped(rt.relayed)
 	peerHop, err := r.resolve(relayed.Addr(), peer.Addr(), known)
 	if err != nil {
-		return toPeer, toClient, fmt.Errorf("next hop to the peer %s: %w", peer.Addr(), err)
+		return toPeer, toClient, hopError("peer", peer.Addr(), err)
 	}
 	clientHop, err := r.resolve(server.Addr(), client.Addr(), known)
 	if err != nil {
-		return toPeer, toClient, fmt.Errorf("next hop to the client %s: %w", client.Addr(), err)
+		return toPeer, toClient, hopError("client", client.Addr(), err)
 	}
 	toPeer = bpf.Flow{
 		Key:    bpf.RouteKey{Remote: client, Local: server, Channel: rt.id.channel},
@@ -238,6 +238,15 @@ func (r *Reconciler) flows(rt *route, known map[[2]netip.Addr]hopResult) (toPeer
 		ExpiryNS: r.monotonic(earlier(rt.expires, rt.permits)),
 	}
 	return toPeer, toClient, nil
+}
+
+// hopError says which end can't be reached. Waiting for a neighbour is ordinary,
+// and said in fewer words than a failure.
+func hopError(who string, addr netip.Addr, err error) error {
+	if errors.Is(err, nexthop.ErrUnresolved) {
+		return fmt.Errorf("the %s %s: %w", who, addr, nexthop.ErrUnresolved)
+	}
+	return fmt.Errorf("next hop to the %s %s: %w", who, addr, err)
 }
 
 func unmapped(a netip.AddrPort) netip.AddrPort {
