@@ -19,6 +19,9 @@ import (
 type Cmd struct {
 	*exec.Cmd
 	host *Host
+
+	waited sync.Once
+	result error
 }
 
 // Command prepares a command to run in the host's network namespace. It is
@@ -38,10 +41,15 @@ func (c *Cmd) Start() error {
 	return nil
 }
 
-// Wait is exec.Cmd's.
+// Wait is exec.Cmd's, but may be called several times, also at once: each call
+// returns when the command has ended. (A second exec.Cmd.Wait beside the first
+// would wait for ever for a result that comes once.)
 func (c *Cmd) Wait() error {
-	defer c.host.commands.remove(c)
-	return c.Cmd.Wait()
+	c.waited.Do(func() {
+		defer c.host.commands.remove(c)
+		c.result = c.Cmd.Wait()
+	})
+	return c.result
 }
 
 // Run starts the command and waits for it.
@@ -104,8 +112,8 @@ func (s *commandSet) remove(c *Cmd) {
 	delete(s.running, c)
 }
 
-// killAll kills what still runs. Whoever started a command may be waiting for it
-// in another goroutine, so that a second Wait here may be refused: that is fine.
+// killAll kills what still runs, and waits for its end. Whoever started a command
+// may be waiting for it in another goroutine.
 func (s *commandSet) killAll() error {
 	s.mu.Lock()
 	var left []*Cmd

@@ -262,6 +262,30 @@ func TestCommandRunsInTheNamespaceAndKeepsTheMounts(t *testing.T) {
 	}
 }
 
+// Whoever started a command may be waiting for it while the bed closes.
+func TestCloseBesideAWaiter(t *testing.T) {
+	Require(t)
+	b, err := Open(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := b.Host("peer").Command(deadline(t), "sleep", "600")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- cmd.Wait() }()
+	closed := make(chan error, 1)
+	go func() { closed <- b.Close() }()
+	for _, ended := range []chan error{waited, closed} {
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the bed's Close and the waiter wait for each other")
+		}
+	}
+}
+
 func TestDoComesHomeAfterFailNow(t *testing.T) {
 	b := New(t, Options{})
 	home, err := os.Readlink("/proc/thread-self/ns/net")
