@@ -100,8 +100,7 @@ func Run(ctx context.Context, opt Options) error {
 	}); err != nil {
 		return err
 	}
-	why := "start failed"
-	defer func() { _ = r.log.Close(why) }()
+	defer func() { _ = r.log.Close("shutdown") }()
 	if err := r.serve(ctx, cfg, data); err != nil {
 		if r.core == nil {
 			close(r.coreEnded) // it never began; nobody may wait for it
@@ -109,7 +108,6 @@ func Run(ctx context.Context, opt Options) error {
 		r.log.Log(logs.Diagnostic{Level: logs.Error, Text: "the relay ends", Error: err.Error()})
 		return err
 	}
-	why = "shutdown"
 	return nil
 }
 
@@ -214,9 +212,9 @@ func initialConfig(path string) (*config.Config, []byte, error) {
 	}
 	cfg, problems := config.Parse(path, data)
 	if cfg == nil {
-		all := make([]error, len(problems))
-		for i, p := range problems {
-			all[i] = p
+		all := []error{fmt.Errorf("the config is refused and nothing was started, problems: %d", len(problems))}
+		for _, p := range problems {
+			all = append(all, p)
 		}
 		return nil, nil, errors.Join(all...)
 	}
