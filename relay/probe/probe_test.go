@@ -215,6 +215,42 @@ func TestChannelNotUsed(t *testing.T) {
 	})
 }
 
+// A datagram that the network delivers twice is one echo.
+func TestDuplicates(t *testing.T) {
+	families(t, func(t *testing.T, listen string, o Options) {
+		o.Server = pionServer(t, listen, func(c net.PacketConn) net.PacketConn { return twice{c} }, nil)
+		o.Count = 10
+		r, err := Run(t.Context(), o)
+		if err != nil || r.Received != 10 || r.Reached != 10 || r.Lost != 0 {
+			t.Errorf("%v, result %+v; want 10 of 10", err, r)
+		}
+	})
+}
+
+type twice struct{ net.PacketConn }
+
+func (c twice) WriteTo(b []byte, to net.Addr) (int, error) {
+	if turn.IsChannelData(b) {
+		c.PacketConn.WriteTo(b, to)
+	}
+	return c.PacketConn.WriteTo(b, to)
+}
+
+// Our own client believes a relay only that knows the password too.
+func TestForgedAnswer(t *testing.T) {
+	t.Parallel()
+	server := pionServer(t, "[::1]:0", out(func(b []byte) []byte {
+		m := new(stun.Message)
+		if stun.Decode(b, m) != nil || m.Type != stun.NewType(stun.MethodAllocate, stun.ClassSuccessResponse) {
+			return b
+		}
+		return stun.MustBuild(m, m.Type, stun.RawAttribute{Type: stun.AttrXORRelayedAddress, Value: make([]byte, 8)},
+			stun.NewLongTermIntegrity("alice", "example.org", "forged")).Raw
+	}), nil)
+	r, err := Run(t.Context(), Options{Server: server, User: "alice", Password: "right", IPv6: true, Timeout: 10 * time.Second})
+	fails(t, r, err, ErrUnreachable, "not from who knows the password")
+}
+
 func TestCancelled(t *testing.T) {
 	families(t, func(t *testing.T, listen string, o Options) {
 		ctx, cancel := context.WithCancel(t.Context())
