@@ -131,13 +131,12 @@ func (h streamHeap) Less(i, j int) bool {
 type group struct {
 	run     *Run
 	streams streamHeap
-	// latest is the latest time of the run so far: a clock that was set back
-	// must not let the rest of a run overtake the others.
-	latest int64
-	at     int // index in the heap of groups, -1 outside
+	at      int // index in the heap of groups, -1 outside
 }
 
-func (g *group) due() int64 { return max(g.latest, g.streams[0].head.Time) }
+// due is when the run's next line is due. After a clock was set back, the lines
+// of the time that it repeats are due at once, behind the one before them.
+func (g *group) due() int64 { return g.streams[0].head.Time }
 
 // groups orders runs by when their next line is due.
 type groups []*group

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"sync/atomic"
 )
 
@@ -118,7 +117,6 @@ func (r *Reader) Next() (*Line, error) {
 		}
 		r.current = g
 		l := s.head
-		g.latest = max(g.latest, l.Time)
 		if !l.Run.Seen.Add(l.Seq) {
 			r.stats.Duplicates++
 			continue
@@ -159,7 +157,7 @@ func (r *Reader) put(s *stream) {
 	run := s.head.Run
 	g := r.byRun[run]
 	if g == nil {
-		g = &group{run: run, latest: math.MinInt64, at: -1}
+		g = &group{run: run, at: -1}
 		r.byRun[run] = g
 	}
 	heap.Push(&g.streams, s)

@@ -183,16 +183,21 @@ func TestLogStoresMayGiveNumbersAsStrings(t *testing.T) {
 // whoever reads the log.
 func TestControlCharactersAreShownNotSent(t *testing.T) {
 	t.Parallel()
-	nasty := "a\x1b[2J\r\nfake\x7f\u009b\u202e\"\\ü→"
-	raw := loggen.AppendLine(nil, loggen.Start, "r", "1", 1, logs.Diagnostic{Level: logs.Info, Text: nasty})
-	s := scanner{runs: &runs{known: map[[2]string]*Run{}}}
-	var l Line
-	if err := s.scan(bytes.TrimSpace(raw), &l); err != nil {
-		t.Fatal(err)
-	}
-	const want = `a\u001b[2J\u000d\u000afake\u007f\u009b\u202e"\ü→`
-	if got := string(l.AppendMessage(nil)); got != want {
-		t.Errorf("got  %q\nwant %q", got, want)
+	for nasty, want := range map[string]string{
+		"a\x1b[2J\r\nfake\x7f\u009b\u202e\"\\ü→": `a\u001b[2J\u000d\u000afake\u007f\u009b\u202e"\ü→`,
+		"\u009b2J": `\u009b2J`, // CSI in one character, which JSON does not escape
+		"\x7f":     `\u007f`,
+		"µ ü":      "µ ü",
+	} {
+		raw := loggen.AppendLine(nil, loggen.Start, "r", "1", 1, logs.Diagnostic{Level: logs.Info, Text: nasty})
+		s := scanner{runs: &runs{known: map[[2]string]*Run{}}}
+		var l Line
+		if err := s.scan(bytes.TrimSpace(raw), &l); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(l.AppendMessage(nil)); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
 	}
 }
 

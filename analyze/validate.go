@@ -109,7 +109,7 @@ func validRest(b []byte, i int) bool {
 			depth--
 			i++
 			if depth == 0 {
-				return i == len(b)
+				return i == len(b) || json.Valid(b) // white space may follow
 			}
 			continue
 		default:

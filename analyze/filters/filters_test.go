@@ -222,6 +222,11 @@ func TestEachLineAndValues(t *testing.T) {
 			t.Errorf("%s: %v %q", c.text, err, out.String())
 		}
 	}
+	var exact bytes.Buffer
+	big := loggen.NewLog("r", "1", loggen.Start).Add(logs.RouteDecision{Bytes: 1<<53 + 1})
+	if err := (Filter{Text: ".bytes", Each: true}).Run(analyze.Open([]string{"-"}, analyze.Options{Stdin: bytes.NewReader(big.Bytes())}), nil, &exact, nil); err != nil || exact.String() != "9007199254740993\n" {
+		t.Errorf("2^53+1 became %q, %v", exact.String(), err)
+	}
 	var out bytes.Buffer
 	var said []string
 	err := Filter{Name: "-e", Text: `if .seq == 1 then error("no") else .message end`, Each: true}.Run(src(), nil, &out, func(err error) { said = append(said, err.Error()) })

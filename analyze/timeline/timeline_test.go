@@ -125,6 +125,24 @@ func TestSelectionKeepsContext(t *testing.T) {
 	}
 }
 
+// Lines about CPUs are joined only where they follow each other.
+func TestObservationsAreNotJoinedOverAHole(t *testing.T) {
+	t.Parallel()
+	l := loggen.NewLog("r", "1", loggen.Start).Add(logs.ConfigObserved{Generation: 1, CPU: 0}, logs.ConfigObserved{Generation: 1, CPU: 1})
+	l.Seq += 2
+	l.Add(logs.ConfigObserved{Generation: 1, CPU: 2}, logs.ConfigObserved{Generation: 2, CPU: 3})
+	got := show(t, map[string][]byte{"relay.log": l.Bytes()}, Options{})
+	const want = `2026-11-24 r run 1
+03:22:12.120  INFO  config 1 seen in effect on cpu 0, 1
+              ----  2 lines of this run are missing here (seq 3 to 4)
+03:22:12.122  INFO  config 1 seen in effect on cpu 2
+03:22:12.123  INFO  config 2 seen in effect on cpu 3
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // Every line of a log gives a line with its message, but for those that are
 // joined or told better.
 func TestNothingIsLeftOut(t *testing.T) {
