@@ -4,6 +4,8 @@ package analyze
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"math"
 	"strings"
 )
@@ -58,27 +60,60 @@ func (s *stream) peek(runs *runs) {
 // start opens the file and begins to read it in a goroutine of its own.
 func (s *stream) start(runs *runs) error {
 	s.open = true
-	in, done, err := s.src.open()
+	s.queue, s.quit = make(chan *block, readAhead), make(chan struct{})
+	open := s.src.open
+	if s.src.follow {
+		open = func() (io.Reader, func(), error) { return s.src.followFrom(s.quit) }
+	}
+	in, done, err := open()
 	if err != nil {
 		done()
 		return err
 	}
-	s.queue, s.quit = make(chan *block, readAhead), make(chan struct{})
 	go func() {
-		defer done()
 		defer close(s.queue)
-		split := splitter{file: s.src.file, in: in, scan: scanner{runs: runs}, size: blockSize}
-		for more := true; more; {
-			var b *block
-			b, more = split.next()
-			select {
-			case s.queue <- b:
-			case <-s.quit:
+		for {
+			ok := s.split(in, runs)
+			done()
+			if !ok || !s.src.follow {
+				return
+			}
+			// The file was rotated: another is in its place.
+			if in, done, err = open(); err != nil {
+				b := blocks.Get().(*block)
+				*b = block{err: fmt.Errorf("follow %s: %w", s.src.file.Name, err)}
+				s.send(b)
 				return
 			}
 		}
 	}()
 	return nil
+}
+
+// split sends a file's blocks to its end; false if nobody wants them any more.
+func (s *stream) split(in io.Reader, runs *runs) bool {
+	split := splitter{file: s.src.file, in: in, scan: scanner{runs: runs}, size: blockSize}
+	for more := true; more; {
+		var b *block
+		if b, more = split.next(); !s.send(b) {
+			return false
+		}
+	}
+	select {
+	case <-s.quit:
+		return false
+	default:
+		return true
+	}
+}
+
+func (s *stream) send(b *block) bool {
+	select {
+	case s.queue <- b:
+		return true
+	case <-s.quit:
+		return false
+	}
 }
 
 // nextBlock gives back the block in use and takes the next one, nil at the end.
@@ -104,7 +139,6 @@ func (s *stream) nextBlock(idle func()) *block {
 func (s *stream) stop() {
 	if s.quit != nil {
 		close(s.quit)
-		s.quit = nil
 	}
 }
 

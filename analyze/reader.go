@@ -15,6 +15,9 @@ import (
 // called from Next and Open, never at the same time.
 type Options struct {
 	Stdin io.Reader
+	// Follow goes on reading where the live file ends, over rotations, until
+	// Close. It takes one log.
+	Follow bool
 	// OnBad is told of everything that is no line.
 	OnBad func(Bad)
 	// OnNote is told what is worth knowing and not wrong: a line that is being
@@ -54,6 +57,11 @@ type Reader struct {
 func Open(args []string, opt Options) *Reader {
 	r := &Reader{opt: opt, runs: &runs{known: map[[2]string]*Run{}}, byRun: map[*Run]*group{}}
 	r.in = find(args, opt.Stdin, &r.read)
+	if opt.Follow && len(r.in.errs) == 0 {
+		if err := r.in.follow(); err != nil {
+			r.in.errs, r.in.sources = append(r.in.errs, err), nil
+		}
+	}
 	for _, err := range r.in.errs {
 		r.unreadable(err)
 	}

@@ -33,8 +33,9 @@ type source struct {
 	path string
 	// held is an input that is open already: stdin, or the live file, which
 	// may be renamed before its turn comes.
-	held io.Reader
-	read *atomic.Int64
+	held   io.Reader
+	read   *atomic.Int64
+	follow bool // the end of the file is not the end
 }
 
 // counting counts the bytes that were read, for progress.
@@ -52,6 +53,20 @@ func (c counting) Read(p []byte) (int, error) {
 // corrupt is compressed data that breaks off or makes no sense, as against an
 // error of the system.
 type corrupt struct{ error }
+
+// followFrom opens the file that is now at the path, to be read as it grows.
+func (s *source) followFrom(quit <-chan struct{}) (io.Reader, func(), error) {
+	f, ok := s.held.(*os.File)
+	if s.held = nil; !ok {
+		var err error
+		if f, err = os.Open(s.path); err != nil {
+			return nil, func() {}, err
+		}
+	} else if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, func() {}, err
+	}
+	return counting{&follower{File: f, path: s.path, quit: quit}, s.read}, func() { f.Close() }, nil
+}
 
 // open gives the decompressed bytes. What is compressed shows in its first
 // bytes, so that pipes work too.

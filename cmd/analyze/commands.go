@@ -20,6 +20,7 @@ import (
 type timelineCommand struct {
 	inputFlags
 	outputFlags
+	Follow bool `help:"Go on with what the relay writes, until interrupted."`
 }
 
 // Run prints the timeline; with --json, the merged lines themselves.
@@ -28,9 +29,12 @@ func (c *timelineCommand) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
+	open := func(idle func()) *reading {
+		return c.begin(s, c.Log, !isTerminal(s.out) && !c.Follow, analyze.Options{OnIdle: idle, Follow: c.Follow})
+	}
 	if c.JSON {
 		out := bufio.NewWriterSize(s.out, 256<<10)
-		_, err := c.open(s, c.Log, !isTerminal(s.out), func() { out.Flush() }).each(func(l *analyze.Line) error {
+		_, err := open(func() { out.Flush() }).each(func(l *analyze.Line) error {
 			if !sel.Match(l) {
 				return nil
 			}
@@ -40,7 +44,7 @@ func (c *timelineCommand) Run(s *streams) error {
 		return errors.Join(err, out.Flush())
 	}
 	var p *timeline.Printer
-	log := c.open(s, c.Log, !isTerminal(s.out), func() { _ = p.Flush() }) // Line gives the error again
+	log := open(func() { _ = p.Flush() }) // Line gives the error again
 	p = timeline.New(s.out, timeline.Options{Color: c.colored(s.out), Relays: log.Relays() > 1, Select: sel})
 	_, err = log.each(p.Line)
 	return errors.Join(err, p.Close())

@@ -101,17 +101,18 @@ type reading struct {
 // open begins to read. progress asks for a display of it on the terminal; idle,
 // if not nil, is called before an input is waited for.
 func (f *selectFlags) open(s *streams, log []string, progress bool, idle func()) *reading {
+	return f.begin(s, log, progress, analyze.Options{OnIdle: idle})
+}
+
+func (f *selectFlags) begin(s *streams, log []string, progress bool, opt analyze.Options) *reading {
 	rd := &reading{streams: s, flags: f, wipe: func() {}}
-	opt := analyze.Options{
-		Stdin:  s.in,
-		OnIdle: idle,
-		OnBad: func(b analyze.Bad) {
-			rd.bad = true
-			rd.say(b.String())
-		},
-		OnNote:  func(text string) { rd.say("note: " + text) },
-		OnError: func(err error) { rd.say(err.Error()) },
+	opt.Stdin = s.in
+	opt.OnBad = func(b analyze.Bad) {
+		rd.bad = true
+		rd.say(b.String())
 	}
+	opt.OnNote = func(text string) { rd.say("note: " + text) }
+	opt.OnError = func(err error) { rd.say(err.Error()) }
 	if f.Verbose {
 		opt.OnDetail = rd.say
 	}
