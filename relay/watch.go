@@ -17,9 +17,9 @@ const lookInterval = 500 * time.Millisecond
 
 // watch compares the kernel with intent until ctx ends, and follows the network.
 func (o *offload) watch(ctx context.Context) {
-	var changes <-chan struct{}
-	if w, err := nexthop.Watch(ctx); err != nil {
-		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "changes of routes and neighbours are found by polling only", Error: err.Error()})
+	var changes <-chan nexthop.Batch
+	if w, err := nexthop.Changes(ctx); err != nil {
+		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "changes of routes and neighbours are not followed: a changed next hop needs a restart", Error: err.Error()})
 	} else {
 		changes = w
 	}
@@ -31,9 +31,12 @@ func (o *offload) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-changes:
+		case batch, listening := <-changes:
+			if !listening {
+				changes = nil
+			}
 			if r := o.loaded(); r != nil {
-				r.Refresh()
+				r.Refresh(batch.Affects)
 			}
 		case <-lease.C:
 			o.lookOr(func(r *reconcile.Reconciler) error { return r.RenewLease() })
@@ -45,7 +48,7 @@ func (o *offload) watch(ctx context.Context) {
 			})
 			if looks++; looks%2 == 0 {
 				o.lookOr((*reconcile.Reconciler).CheckRoutes)
-				o.lookOr(func(r *reconcile.Reconciler) error { r.Refresh(); return nil })
+				o.lookOr(func(r *reconcile.Reconciler) error { r.Refresh(nil); return nil })
 				o.checkDevice(ctx)
 			}
 		}

@@ -87,7 +87,6 @@ type Account struct {
 	deletions  []logs.AllocationDeleted
 	examples   map[string][]string // by reason
 	hinted     bool
-	lastCycle  time.Time
 	lastSum    time.Time
 }
 

@@ -139,11 +139,13 @@ func (k *fakeKernel) carry(t *testing.T, key bpf.RouteKey, packets uint64) {
 }
 
 type fakeResolver struct {
-	err error
-	hop map[netip.Addr]nexthop.NextHop
+	err   error
+	asked int
+	hop   map[netip.Addr]nexthop.NextHop
 }
 
 func (f *fakeResolver) Resolve(_, destination netip.Addr) (nexthop.NextHop, error) {
+	f.asked++
 	if hop, ok := f.hop[destination]; ok {
 		return hop, nil
 	}

@@ -50,7 +50,8 @@ type route struct {
 	expires time.Time      // the channel's or the allocation's end
 	permits time.Time      // the permission's end, zero where there is none
 
-	toPeer, toClient *direction // nil: not in the kernel
+	peerHop, clientHop nexthop.NextHop // as resolved last
+	toPeer, toClient   *direction      // nil: not in the kernel
 	failure          string     // why not, once it was logged
 }
 
@@ -138,19 +139,24 @@ func (r *Reconciler) Resume() {
 	}
 }
 
-// Refresh tries again what is not in the kernel, and follows next hops that have
-// changed. Call it when the network says that something changed, and once in a
-// while.
-func (r *Reconciler) Refresh() {
+// Affected says whether the way from a local address to a remote one may have
+// changed; nexthop.Batch.Affects is one.
+type Affected func(local, remote netip.Addr, hop nexthop.NextHop) bool
+
+// Refresh follows the next hops that have changed, and tries again what is not
+// in the kernel. A nil affected tries again only.
+func (r *Reconciler) Refresh(affected Affected) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	hops := map[[2]netip.Addr]hopResult{}
 	for rt := range r.all() {
-		if rt.toPeer == nil {
+		switch {
+		case rt.toPeer == nil:
 			r.installWith(rt, hops)
-			continue
+		case affected != nil && (affected(rt.relayed.Addr(), rt.peer.Addr(), rt.peerHop) ||
+			affected(rt.tuple.Server.Addr(), rt.tuple.Client.Addr(), rt.clientHop)):
+			r.follow(rt, hops)
 		}
-		r.follow(rt, hops)
 	}
 }
 
@@ -225,6 +231,7 @@ func (r *Reconciler) flows(rt *route, known map[[2]netip.Addr]hopResult) (toPeer
 	if err != nil {
 		return toPeer, toClient, hopError("client", client.Addr(), err)
 	}
+	rt.peerHop, rt.clientHop = peerHop, clientHop
 	toPeer = bpf.Flow{
 		Key:    bpf.RouteKey{Remote: client, Local: server, Channel: rt.id.channel},
 		Source: relayed, Destination: peer,

@@ -13,6 +13,9 @@ import (
 	"plumbline/relay/nexthop"
 )
 
+// anything has changed.
+func anything(_, _ netip.Addr, _ nexthop.NextHop) bool { return true }
+
 func TestPublishInstallsBothDirections(t *testing.T) {
 	b := newBench(t).applied(1)
 	v := b.view()
@@ -132,7 +135,7 @@ func TestCollectedSumsEqualTheRouters(t *testing.T) {
 			collect()
 		}
 		b.resolver.hop = map[netip.Addr]nexthop.NextHop{v.Channels[0].Peer.Addr(): {Ifindex: 3, DstMAC: [6]byte{byte(round)}, MTU: 1500}}
-		b.Refresh()
+		b.Refresh(anything)
 		b.kernel.carry(t, toPeerKey, 7)
 		carried += 7
 		if round%3 == 0 {
@@ -152,13 +155,34 @@ func TestChangedNextHopTakesANewNumber(t *testing.T) {
 	peerNumber, clientNumber := b.kernel.routes[toPeerKey], b.kernel.routes[toClientKey]
 	b.events = nil
 	b.resolver.hop = map[netip.Addr]nexthop.NextHop{v.Channels[0].Peer.Addr(): {Ifindex: 3, SrcMAC: [6]byte{2, 0, 0, 0, 0, 1}, DstMAC: [6]byte{9}, MTU: 1500}}
-	b.Refresh()
+	b.Refresh(anything)
 	b.expect("route.updated")
 	if b.kernel.routes[toPeerKey] == peerNumber || b.kernel.routes[toClientKey] != clientNumber {
 		t.Fatal("the changed direction alone must take a new number")
 	}
 	if b.kernel.flows[b.kernel.routes[toPeerKey]].DstMAC != [6]byte{9} {
 		t.Fatal("the new next hop is not in the kernel")
+	}
+}
+
+func TestUnaffectedRoutesAreNotAskedFor(t *testing.T) {
+	b := newBench(t).applied(1)
+	v := b.view()
+	b.Publish(v)
+	asked := b.resolver.asked
+	b.Refresh(nil)
+	b.Refresh(func(_, remote netip.Addr, hop nexthop.NextHop) bool {
+		if hop.Ifindex != 3 {
+			t.Errorf("asked whether the way to %s is affected with the hop %+v", remote, hop)
+		}
+		return false
+	})
+	if b.resolver.asked != asked {
+		t.Fatalf("%d look-ups for routes that nothing affects", b.resolver.asked-asked)
+	}
+	b.Refresh(func(_, remote netip.Addr, _ nexthop.NextHop) bool { return remote == v.Tuple.Client.Addr() })
+	if b.resolver.asked == asked {
+		t.Fatal("a route whose client's way is affected was not asked for")
 	}
 }
 
@@ -170,10 +194,10 @@ func TestUnresolvedNextHopWaits(t *testing.T) {
 		t.Fatalf("route.failed %+v, want pending", e)
 	}
 	b.events = nil
-	b.Refresh()
+	b.Refresh(anything)
 	b.expect() // said once
 	b.resolver.err = nil
-	b.Refresh()
+	b.Refresh(anything)
 	b.expect("route.installed")
 }
 
@@ -201,7 +225,7 @@ func TestFullMap(t *testing.T) {
 	}
 	b.kernel.room = 2
 	b.events = nil
-	b.Refresh()
+	b.Refresh(anything)
 	b.expect("route.installed")
 }
 
