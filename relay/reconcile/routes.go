@@ -52,7 +52,7 @@ type route struct {
 
 	peerHop, clientHop nexthop.NextHop // as resolved last
 	toPeer, toClient   *direction      // nil: not in the kernel
-	failure          string     // why not, once it was logged
+	failure            string          // why not, once it was logged
 }
 
 // direction is one installed key with its flow.
