@@ -198,6 +198,11 @@ func TestWhatTheLogCannotProve(t *testing.T) {
 			r.Line(logs.OffloadAttached{Interface: "eth0", Mode: "generic"})
 			return stop(r)
 		},
+		"a route that waits for its next hop": func() [][]byte {
+			r := relay(true)
+			r.Line(logs.RouteFailed{Route: route(), Error: "next hop not resolved", Datapath: "userspace", Pending: true})
+			return stop(r)
+		},
 		"offload switched off": func() [][]byte {
 			r := relay(true)
 			r.Line(logs.OffloadDetached{Interface: "eth0", Reason: "config"})

@@ -59,6 +59,9 @@ func (r *run) routeRepaired(l *analyze.Line, e logs.RouteRepaired) {
 }
 
 func (r *run) routeFailed(l *analyze.Line, e logs.RouteFailed) {
+	if e.Pending { // nothing is wrong: the route follows with the first packet
+		return
+	}
 	if r.offload.gone || r.intended != nil && !r.intended.Enabled {
 		return
 	}
