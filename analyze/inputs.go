@@ -95,7 +95,7 @@ func (in *inputs) folder(dir string, several bool, read *atomic.Int64) {
 	for _, e := range entries {
 		name := e.Name()
 		switch {
-		case name == liveName:
+		case name == liveName, name[0] == '.': // the relay keeps its lock there
 			continue
 		case !rotatedName.MatchString(name) || e.IsDir():
 			in.notes = append(in.notes, fmt.Sprintf("%s: not a file of the relay's log, ignored", cite(name)))

@@ -39,10 +39,18 @@ type Printer struct {
 	at   *run   // whose lines are being printed
 	day  string // of the last heading
 
-	// heading is where in out the heading of a new run goes once its first
-	// lines have told the pid, -1 if none is due. held counts those lines.
-	heading, held int
-	observed      observed
+	// headings are those that wait for the first lines of their run to tell the
+	// pid; while there are any, out is held back.
+	headings []heading
+	observed observed
+}
+
+// heading has its place in out kept for it.
+type heading struct {
+	run  *run
+	day  string
+	at   int // index in out
+	held int // lines that were printed since
 }
 
 // run is what the printer remembers of a run.
@@ -66,7 +74,7 @@ const (
 
 // New makes a Printer. Close must be called to see everything.
 func New(w io.Writer, opt Options) *Printer {
-	p := &Printer{w: w, opt: opt, runs: map[*analyze.Run]*run{}, heading: -1, out: make([]byte, 0, 2*flushAt)}
+	p := &Printer{w: w, opt: opt, runs: map[*analyze.Run]*run{}, out: make([]byte, 0, 2*flushAt)}
 	if opt.Color {
 		p.style = colored
 	}
@@ -99,10 +107,8 @@ func (p *Printer) Line(l *analyze.Line) error {
 	}
 	r.last = max(r.last, l.Seq)
 	p.event(r, l, before)
-	if p.heading >= 0 {
-		if p.held++; p.held >= maxHeld || r.pid != 0 {
-			p.announce()
-		}
+	if len(p.headings) > 0 {
+		p.announce(false)
 	} else if len(p.out) >= flushAt {
 		p.write()
 	}
@@ -112,7 +118,7 @@ func (p *Printer) Line(l *analyze.Line) error {
 // Flush writes what has been printed, but for what still waits to be told with
 // the lines behind it. What is printed in the end does not depend on it.
 func (p *Printer) Flush() error {
-	if p.heading < 0 {
+	if len(p.headings) == 0 {
 		p.write()
 	}
 	return p.err
@@ -121,7 +127,7 @@ func (p *Printer) Flush() error {
 // Close writes the rest.
 func (p *Printer) Close() error {
 	p.endObserved()
-	p.announce()
+	p.announce(true)
 	p.write()
 	return p.err
 }
@@ -173,16 +179,12 @@ func (p *Printer) learn(r *run, l *analyze.Line) {
 
 // begin starts a heading: of a run, of a new day, or of a run that goes on.
 func (p *Printer) begin(r *run, l *analyze.Line) {
-	p.announce()
 	newDay := string(l.Clock[:10]) != p.day
 	p.at, p.day = r, string(l.Clock[:10])
 	switch {
 	case !r.announced:
-		p.heading, p.held = len(p.out), 0
 		r.announced = true
-		if r.pid != 0 || r.first > 1 {
-			p.announce()
-		}
+		p.headings = append(p.headings, heading{run: r, day: p.day, at: len(p.out)})
 	case !p.opt.Relays:
 		p.line(p.style.bold, fmt.Sprintf("%s %s run %s goes on", p.day, r.run.Relay, r.run.ID))
 	case newDay:
@@ -190,15 +192,29 @@ func (p *Printer) begin(r *run, l *analyze.Line) {
 	}
 }
 
-// announce puts the heading that was held back in its place.
-func (p *Printer) announce() {
-	if p.heading < 0 {
-		return
+// announce puts the headings in their places that need not wait any more.
+func (p *Printer) announce(all bool) {
+	waiting := p.headings[:0]
+	shift := 0
+	for _, h := range p.headings {
+		h.at += shift
+		// A run whose first line is not its first will not say its pid.
+		if h.held++; !all && h.held < maxHeld && h.run.pid == 0 && h.run.first == 1 {
+			waiting = append(waiting, h)
+			continue
+		}
+		text := append(p.style.wrap(p.style.bold, h.text()), '\n')
+		p.out = slices.Insert(p.out, h.at, text...)
+		shift += len(text)
 	}
-	r := p.at
-	text := fmt.Appendf(nil, "%s %s run %s", p.day, analyze.AppendVisible(nil, r.run.Relay), analyze.AppendVisible(nil, r.run.ID))
+	p.headings = waiting
+}
+
+func (h *heading) text() string {
+	r := h.run
+	text := fmt.Appendf(nil, "%s %s run %s", h.day, analyze.AppendVisible(nil, r.run.Relay), analyze.AppendVisible(nil, r.run.ID))
 	if r.version != "" {
-		text = fmt.Appendf(text, " plumbline %s", r.version)
+		text = fmt.Appendf(text, " plumbline %s", analyze.AppendVisible(nil, r.version))
 	}
 	if r.pid != 0 {
 		text = fmt.Appendf(text, " pid %d", r.pid)
@@ -206,9 +222,7 @@ func (p *Printer) announce() {
 	if r.first > 1 {
 		text = fmt.Appendf(text, " (from its line %d on)", r.first)
 	}
-	text = p.style.wrap(p.style.bold, string(text))
-	p.out = slices.Insert(p.out, p.heading, append(text, '\n')...)
-	p.heading = -1
+	return string(text)
 }
 
 // hole says which lines are missing between two that stand beside each other.
