@@ -113,8 +113,13 @@ func (e *Effect) words() string {
 	if e.Userspace > 0 {
 		parts = append(parts, packets(e.Userspace)+" relayed in user space instead")
 	}
-	if e.Reasons != nil {
-		parts = append(parts, grouped(e.Lost)+" lost")
+	switch {
+	case e.Reasons == nil && e.Lost > 0:
+		parts = append(parts, packets(e.Lost)+" lost")
+	case e.Reasons != nil && e.Lost > 0: // drops that the rules ask for are among them
+		parts = append(parts, grouped(e.Lost)+" dropped for whatever reason")
+	case e.Reasons != nil:
+		parts = append(parts, "0 lost")
 	}
 	return strings.Join(parts, ", ")
 }

@@ -349,6 +349,32 @@ func TestSelectionOfFindings(t *testing.T) {
 	}
 }
 
+// Effects of findings that are told as one add up.
+func TestEffectsOfAGroup(t *testing.T) {
+	t.Parallel()
+	r := relay(true)
+	for range 2 {
+		r.Line(logs.OffloadTransmitFailing{Interface: "veth0", Mode: "native", TxErrors: 12, Consequence: "generic"})
+	}
+	rep := judgeLines(t, stop(r))
+	if len(rep.Findings) != 1 || rep.Findings[0].Count != 2 || rep.Findings[0].Effect.Text != "24 packets lost" {
+		t.Errorf("%+v", rep.Findings)
+	}
+}
+
+// Another verified apply ends drift too.
+func TestApplyEndsDrift(t *testing.T) {
+	t.Parallel()
+	r := relay(true)
+	r.Line(drifted(r))
+	r.Reconfigure(50000, 50999)
+	r.Counters(false)
+	rep := judgeLines(t, stop(r))
+	if len(rep.Findings) != 1 || rep.Findings[0].Standing || rep.Findings[0].Effect == nil {
+		t.Errorf("%+v", rep.Findings)
+	}
+}
+
 func TestManyAlikeAreOne(t *testing.T) {
 	t.Parallel()
 	r := relay(true)

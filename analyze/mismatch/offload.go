@@ -134,7 +134,8 @@ func (r *run) unavailable(l *analyze.Line, e logs.OffloadUnavailable) {
 func (r *run) transmitFailing(l *analyze.Line, e logs.OffloadTransmitFailing) {
 	f := r.finding(TransmitFailing, when(l), fmt.Sprintf("%s swallowed frames that the router had sent in %s mode; the relay went on with %s", e.Interface, e.Mode, e.Consequence))
 	f.To = when(l)
-	f.Effect = &Effect{Text: packets(e.TxErrors) + " lost", Lost: e.TxErrors}
+	f.Effect = &Effect{Lost: e.TxErrors}
+	f.Effect.Text = f.Effect.words()
 	f.cite(l, "transmit errors")
 	r.report(f, e.Interface+e.Mode)
 	if e.Consequence == "userspace" {
