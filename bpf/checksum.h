@@ -21,13 +21,12 @@ static __always_inline __u64 less32(__u64 sum, __u32 word)
 }
 
 /*
- * Sums of up to some thousand 32-bit words. The third fold takes the carry that
- * the second may leave.
+ * The checksum of a sum of fewer than 65,536 words. Two folds to 16 bits do: a
+ * first fold that carries out of 32 bits leaves next to nothing below.
  */
 static __always_inline __u16 fold(__u64 sum)
 {
 	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return ~sum;

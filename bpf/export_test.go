@@ -3,6 +3,8 @@
 package bpf
 
 import (
+	"time"
+
 	"github.com/cilium/ebpf"
 )
 
@@ -30,4 +32,10 @@ func (m *Maps) Kernel() map[string]*ebpf.Map {
 		all[n.name] = *n.at
 	}
 	return all
+}
+
+// Time runs a frame many times in the kernel and gives the time of one round.
+func (r *Router) Time(frame []byte, repeat int) (time.Duration, error) {
+	_, d, err := r.program.Benchmark(frame, repeat, nil)
+	return d, err
 }
