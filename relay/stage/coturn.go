@@ -17,12 +17,15 @@ import (
 // to an echoing peer and back.
 type Uclient struct {
 	Server   netip.Addr
-	Peer     netip.Addr
-	Clients  int // each makes two allocations, and never deletes them
-	Messages int // per allocation that carries data, in each direction
-	Length   int // bytes a message
+	Port     uint16     // of the server; 0: 3478
+	Peer     netip.Addr // not used with ToEachOther
+	Clients  int        // each makes two allocations, and never deletes them
+	Messages int        // per allocation that carries data, in each direction
+	Length   int        // bytes a message
 	// Send makes it use Send and Data indications instead of channels.
 	Send bool
+	// ToEachOther makes the clients each other's peers, over the relay.
+	ToEachOther bool
 	// Interval is the pause between messages; 0: coturn's 20 ms.
 	Interval time.Duration
 }
@@ -40,8 +43,16 @@ var (
 
 // Run runs the client on a host until it ends by itself.
 func (u Uclient) Run(ctx context.Context, host *testbed.Host) (Traffic, error) {
-	args := []string{"-u", User, "-w", Password, "-e", u.Peer.String(), "-r", "3480",
+	args := []string{"-u", User, "-w", Password,
 		"-m", strconv.Itoa(max(u.Clients, 1)), "-n", strconv.Itoa(u.Messages), "-l", strconv.Itoa(max(u.Length, 100))}
+	if u.ToEachOther {
+		args = append(args, "-y")
+	} else {
+		args = append(args, "-e", u.Peer.String(), "-r", "3480")
+	}
+	if u.Port != 0 {
+		args = append(args, "-p", strconv.Itoa(int(u.Port)))
+	}
 	if u.Send {
 		args = append(args, "-s")
 	}

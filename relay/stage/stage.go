@@ -39,6 +39,23 @@ type Config struct {
 	Offload string // the mapping after "offload:"; "": {interface: eth0}
 	PerUser int    // 0: the default
 	Extra   string
+	File    string   // the config file; "": relay.yaml in Dir
+	LogDir  string   // "": logs in Dir
+	Wrap    []string // a command that runs the relay, as setpriv and its flags
+}
+
+func (c Config) file() string {
+	if c.File != "" {
+		return c.File
+	}
+	return filepath.Join(c.Dir, "relay.yaml")
+}
+
+func (c Config) logDir() string {
+	if c.LogDir != "" {
+		return c.LogDir
+	}
+	return filepath.Join(c.Dir, "logs")
 }
 
 // YAML is the file's text.
@@ -52,7 +69,7 @@ func (c Config) YAML() string {
 	fmt.Fprintf(&b, "auth: {users: [{name: %s, password: %s}]}\n", User, Password)
 	fmt.Fprintf(&b, "peers: {allow: [10.77.0.0/16]}\n")
 	fmt.Fprintf(&b, "offload: %s\n", offload)
-	fmt.Fprintf(&b, "logs: {dir: %s, summary_interval: 1s}\n", filepath.Join(c.Dir, "logs"))
+	fmt.Fprintf(&b, "logs: {dir: %s, summary_interval: 1s}\n", c.logDir())
 	fmt.Fprintf(&b, "admin: {socket: %s, http: \"127.0.0.1:9464\"}\n", filepath.Join(c.Dir, "relay.sock"))
 	if c.PerUser > 0 {
 		fmt.Fprintf(&b, "allocations: {per_user: %d}\n", c.PerUser)
@@ -78,13 +95,14 @@ type Relay struct {
 // not wait for it to serve: see Wait.
 func Start(host *testbed.Host, binary string, c Config) (*Relay, error) {
 	r := &Relay{
-		Name: c.Name, Binary: binary, ConfigFile: filepath.Join(c.Dir, "relay.yaml"), LogDir: filepath.Join(c.Dir, "logs"),
+		Name: c.Name, Binary: binary, ConfigFile: c.file(), LogDir: c.logDir(),
 		host: host, out: &lockedBuffer{}, exited: make(chan struct{}),
 	}
 	if err := os.WriteFile(r.ConfigFile, []byte(c.YAML()), 0o600); err != nil {
 		return nil, err
 	}
-	r.cmd = host.Command(context.Background(), binary, "run", "--config", r.ConfigFile)
+	command := append(slices.Clone(c.Wrap), binary, "run", "--config", r.ConfigFile)
+	r.cmd = host.Command(context.Background(), command[0], command[1:]...)
 	r.cmd.Stdout, r.cmd.Stderr = r.out, r.out
 	if err := r.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", binary, err)
@@ -146,6 +164,8 @@ type Line struct {
 	Event    string `json:"event"`
 	Severity string `json:"severity"`
 	Message  string `json:"message"`
+	Time     string `json:"time"`
+	Run      string `json:"run"`
 	Seq      uint64 `json:"seq"`
 	Raw      []byte `json:"-"`
 }
@@ -184,9 +204,9 @@ func (r *Relay) Lines() ([]Line, error) {
 }
 
 // Wait waits for a line of an event for which match holds (nil: any), after the
-// seq given, and returns it.
+// seq given, and returns it. Its patience is for machines under heavy load.
 func (r *Relay) Wait(event string, after uint64, match func(Line) bool) (Line, error) {
-	return r.WaitFor(event, after, 15*time.Second, match)
+	return r.WaitFor(event, after, 30*time.Second, match)
 }
 
 // WaitFor is Wait with another patience.
