@@ -17,10 +17,10 @@ import (
 // The example of RFC 1071 §3, and IPv4 headers with known checksums.
 func TestChecksum(t *testing.T) {
 	for in, want := range map[string]uint16{
-		"0001f203f4f5f6f7":                         ^uint16(0xddf2),
-		"":                                         0xffff,
-		"ff":                                       0x00ff,
-		"ffff":                                     0,
+		"0001f203f4f5f6f7": ^uint16(0xddf2),
+		"":                 0xffff,
+		"ff":               0x00ff,
+		"ffff":             0,
 		"450000730000400040110000c0a80001c0a800c7": 0xb861,
 	} {
 		b, err := hex.DecodeString(in)
