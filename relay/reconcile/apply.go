@@ -47,7 +47,16 @@ func (r *Reconciler) Apply(cfg bpf.Config, digest string) error {
 	// What is about to be written over is evidence: look at it first.
 	r.checkConfig("apply")
 	began := r.opt.Now()
-	kernel, slot, err := r.write(cfg)
+	var kernel *logs.RouterConfig
+	var slot uint32
+	// What a slot can't hold would be left out, and what is read back would
+	// still equal what was written.
+	err := cfg.Validate()
+	if err != nil {
+		err = &stepError{"validate", err}
+	} else {
+		kernel, slot, err = r.write(cfg)
+	}
 	if err != nil {
 		kept := uint32(0)
 		if r.applied {

@@ -47,7 +47,11 @@ func (r *Reconciler) checkConfig(by string) bool {
 	// drifted config to the intended one without seeing a mix of both.
 	kernel, _, err := r.write(r.intended)
 	if err != nil {
+		if _, now, err := ReadInUse(r.opt.Kernel); err == nil {
+			slot = now // what it holds after the attempt
+		}
 		r.opt.Sink.Log(logs.ConfigRepaired{Generation: r.intended.Generation, Kernel: describeSlot(slot), Verified: false})
+		r.opt.Counters()
 		r.opt.Sink.Log(logs.Diagnostic{Level: logs.Error, Text: "the drifted kernel config could not be repaired, the next look tries again", Error: err.Error()})
 		return false
 	}

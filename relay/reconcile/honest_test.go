@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"strings"
+	"testing"
+
+	"plumbline/logs"
+)
+
+// A slot has room for eight listen ports. A ninth would be left out of what is
+// written and of what it is compared with: "verified" would be true of a config
+// that the kernel does not hold.
+func TestWhatTheSlotCannotHoldIsRefused(t *testing.T) {
+	b := newBench(t).applied(1)
+	cfg := routerConfig(2)
+	cfg.ListenPorts = []uint16{1, 2, 3, 4, 5, 6, 7, 8, 9}
+	if err := b.Apply(cfg, "digest"); err == nil || !strings.Contains(err.Error(), "9 listen ports") {
+		t.Fatalf("applied nine listen ports: %v", err)
+	}
+	if e := event[logs.ConfigRolledBack](b); e.Step != "validate" || e.KeptGeneration != 1 {
+		t.Fatalf("config.rolled_back %+v", e)
+	}
+	if now, _, _ := b.Intended(); now.Generation != 1 || !b.CheckConfig("periodic") {
+		t.Fatalf("generation %d is intended after a refusal", now.Generation)
+	}
+}
+
+// The effect of drift is counted between two lines of counters, also while it
+// resists repair.
+func TestCountersStandAroundDriftThatResists(t *testing.T) {
+	b := newBench(t).applied(1)
+	b.kernel.slots[b.kernel.active.Slot] = [40]byte{}
+	b.kernel.fail["WriteSlot"] = errInjected
+	if b.CheckConfig("periodic") {
+		t.Fatal("a blank slot is taken for right")
+	}
+	if e := event[logs.ConfigRepaired](b); e.Verified {
+		t.Fatal("a repair that failed is called verified")
+	}
+	b.expect("datapath.counters", "config.drifted", "config.repaired", "datapath.counters", "diagnostic")
+}
