@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
 
@@ -14,7 +13,9 @@ import (
 // taking it over. The error matches fs.ErrNotExist where none is pinned.
 func PinnedLink(dir string) (AttachmentInfo, error) {
 	path := filepath.Join(dir, linkPin)
-	l, err := link.LoadPinnedLink(path, &ebpf.LoadPinOptions{ReadOnly: true})
+	// Not read-only: the kernel opens links for reading and writing or not at all
+	// (bpf_obj_get_user in kernel/bpf/inode.c).
+	l, err := link.LoadPinnedLink(path, nil)
 	if err != nil {
 		return AttachmentInfo{}, fmt.Errorf("open the pinned link %s: %w", path, err)
 	}
