@@ -147,7 +147,11 @@ func (r *Reconciler) repair(d *direction, class string) error {
 
 func (r *Reconciler) removeUnexpected(key bpf.RouteKey, number uint32, flow bpf.Flow) error {
 	r.opt.Counters()
-	r.opt.Sink.Log(logs.RouteDrifted{Class: unexpected, Kernel: sideOf(number, flow), Diff: []logs.Difference{
+	direction := ToClient
+	if key.Channel != 0 { // only what clients send carries one
+		direction = ToPeer
+	}
+	r.opt.Sink.Log(logs.RouteDrifted{Class: unexpected, Direction: direction, Kernel: sideOf(number, flow), Diff: []logs.Difference{
 		{Field: "key", Intended: nil, Kernel: key.String()}}})
 	err := r.opt.Kernel.DeleteRoute(key)
 	if err == nil {

@@ -298,6 +298,13 @@ func TestRouteDrift(t *testing.T) {
 			if e.Class != class || len(e.Diff) == 0 {
 				t.Fatalf("route.drifted %+v, want class %s", e, class)
 			}
+			want := ToPeer
+			if class == missing || class == unexpected { // those spoilt here are the peer's side
+				want = ToClient
+			}
+			if e.Direction != want {
+				t.Errorf("route.drifted says direction %q, want %q", e.Direction, want)
+			}
 			if r := event[logs.RouteRepaired](b); !r.Verified || r.Class != class {
 				t.Fatalf("route.repaired %+v", r)
 			}
