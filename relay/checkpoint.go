@@ -37,14 +37,20 @@ func (r *Relay) wantCheckpoint(reason string) {
 }
 
 func (r *Relay) beginCheckpoint(reason string) {
-	c := r.current.Load()
 	r.checkpoint = checkpointing{running: true}
 	for v := range r.core.Views() {
 		r.checkpoint.left = append(r.checkpoint.left, v.ID)
 	}
-	r.log.Log(logs.CheckpointStarted{
-		Reason: reason, Generation: c.generation, Digest: c.digest,
-		Intended: describeIntent(c), Offload: r.offload.describe(), Allocations: len(r.checkpoint.left),
+	// A reload and the watcher run beside the core: until the line is written,
+	// what it says must not end.
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	c := r.current.Load()
+	r.offload.describe(func(offload logs.OffloadState) {
+		r.log.Log(logs.CheckpointStarted{
+			Reason: reason, Generation: c.generation, Digest: c.digest,
+			Intended: describeIntent(c), Offload: offload, Allocations: len(r.checkpoint.left),
+		})
 	})
 }
 
@@ -83,7 +89,7 @@ func (r *Relay) checkpointAllocation(v *turn.View) {
 	line := logs.CheckpointAllocation{
 		Allocation: v.ID, Client: logs.Addr{AddrPort: v.Tuple.Client}, Transport: "udp", User: v.User,
 		Relayed: []logs.Addr{{AddrPort: v.Public}}, Expires: logs.Time{Time: v.Expires},
-		Permissions: []logs.CheckpointPermission{}, Channels: []logs.CheckpointChannel{}, Routes: r.offload.installed(v.ID),
+		Permissions: []logs.CheckpointPermission{}, Channels: []logs.CheckpointChannel{},
 	}
 	for peer, expires := range v.Permissions {
 		line.Permissions = append(line.Permissions, logs.CheckpointPermission{Peer: peer.String(), Expires: logs.Time{Time: expires}})
@@ -92,7 +98,12 @@ func (r *Relay) checkpointAllocation(v *turn.View) {
 	for _, c := range v.Channels {
 		line.Channels = append(line.Channels, logs.CheckpointChannel{Channel: logs.Channel(c.Number), Peer: logs.Addr{AddrPort: c.Peer}, Expires: logs.Time{Time: c.Expires}})
 	}
-	r.log.Log(line)
+	// The watcher changes routes beside the core, so the line is written while
+	// it can't.
+	r.offload.installed(v.ID, func(routes []logs.Route) {
+		line.Routes = routes
+		r.log.Log(line)
+	})
 	r.checkpoint.sum.Allocations++
 	r.checkpoint.sum.Permissions += len(line.Permissions)
 	r.checkpoint.sum.Channels += len(line.Channels)

@@ -235,11 +235,14 @@ func (o *offload) withdraw(id, reason string) {
 	}
 }
 
-func (o *offload) installed(id string) []logs.Route {
+// installed shows an allocation's routes, and keeps them as they are until show
+// has returned.
+func (o *offload) installed(id string, show func([]logs.Route)) {
 	if r := o.loaded(); r != nil {
-		return r.Installed(id)
+		r.Installed(id, show)
+		return
 	}
-	return []logs.Route{}
+	show([]logs.Route{})
 }
 
 // loaded is the reconciler, nil where no router was ever loaded. It keeps the
@@ -304,9 +307,9 @@ func (o *offload) unload() error {
 
 // status is the same for people, with the reason where it is not attached.
 func (o *offload) status() OffloadStatus {
-	s := OffloadStatus{OffloadState: o.describe()}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	s := OffloadStatus{OffloadState: o.state()}
 	if o.intent != nil {
 		s.Interface = o.intent.Offload.Interface
 	}
@@ -319,10 +322,17 @@ func (o *offload) status() OffloadStatus {
 // standingDrift says that the kernel's config differs and resists repair.
 func (o *offload) standingDrift() bool { return o.drifting.Load() }
 
-// describe is what is intended of the offload, and what was read of it.
-func (o *offload) describe() logs.OffloadState {
+// describe shows the offload's state, for checkpoints. Nothing of it changes, and
+// no event says so, before show has returned.
+func (o *offload) describe(show func(logs.OffloadState)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	show(o.state())
+}
+
+// state is what is intended of the offload, and what was read of it. The lock is
+// held.
+func (o *offload) state() logs.OffloadState {
 	s := logs.OffloadState{Intended: o.intent != nil && o.intent.Offload.Enabled}
 	if o.attached == nil {
 		return s

@@ -65,7 +65,8 @@ type Relay struct {
 	offload *offload
 	account *account.Account
 
-	reload sync.Mutex // one transaction at a time
+	reload   sync.Mutex // one transaction at a time
+	changing sync.Mutex // held from the line that says what is in force until current does
 }
 
 // inForce is the config that the relay works by.

@@ -66,11 +66,7 @@ func (r *Relay) take(u watch.Update) {
 		next.generation = now.refused + 1
 	}
 	r.log.Log(logs.ConfigLoaded{Generation: next.generation, Path: pathOrNil(next.path), Digest: next.digest, Source: source, Changes: config.Diff(now.Config, cfg)})
-	if err := r.offload.apply(next); err != nil {
-		// What was rolled back keeps its number: generations are never reused.
-		kept := *now
-		kept.refused = next.generation
-		r.current.Store(&kept)
+	if !r.bringIntoForce(now, next) {
 		return
 	}
 	r.do(func() { r.execute(r.core.Reconfigure(time.Now(), coreConfig(cfg, r.addrs, r.nonce))) })
@@ -78,8 +74,23 @@ func (r *Relay) take(u watch.Update) {
 		r.log.Log(logs.Diagnostic{Level: logs.Error, Text: "the log goes on with its old settings", Error: err.Error()})
 	}
 	r.account.Reconfigure(next.generation, cfg.Logs.SummaryInterval)
-	r.current.Store(next)
 	r.republish()
+}
+
+// bringIntoForce is the step that may fail. A checkpoint comes before or after
+// it, never between the line and what the line says.
+func (r *Relay) bringIntoForce(now, next *inForce) bool {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	if err := r.offload.apply(next); err != nil {
+		// What was rolled back keeps its number: generations are never reused.
+		kept := *now
+		kept.refused = next.generation
+		r.current.Store(&kept)
+		return false
+	}
+	r.current.Store(next)
+	return true
 }
 
 // republish gives the offload every allocation again: after it was attached

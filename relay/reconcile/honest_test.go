@@ -41,3 +41,23 @@ func TestCountersStandAroundDriftThatResists(t *testing.T) {
 	}
 	b.expect("datapath.counters", "config.drifted", "config.repaired", "datapath.counters", "diagnostic")
 }
+
+// A checkpoint's line is exact at its place: while it is written, no route may
+// come or go, or the log would replay to one that the relay does not hold.
+func TestRoutesStandStillWhileTheyAreShown(t *testing.T) {
+	b := newBench(t).applied(1)
+	b.Publish(b.view())
+	b.events = nil
+	begun, done := make(chan struct{}), make(chan struct{})
+	b.Installed("a-1", func(routes []logs.Route) {
+		go func() { close(begun); b.Withdraw("a-1", "expired"); close(done) }()
+		<-begun
+		if b.mu.TryLock() {
+			b.mu.Unlock()
+			t.Error("routes can change while they are shown")
+		}
+		b.Log(logs.CheckpointAllocation{Allocation: "a-1", Routes: routes})
+	})
+	<-done
+	b.expect("checkpoint.allocation", "route.removed")
+}

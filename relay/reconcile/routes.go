@@ -288,9 +288,10 @@ func (r *Reconciler) describe(rt *route) logs.Route {
 	}
 }
 
-// Installed are the routes of an allocation that the kernel was given, for
-// checkpoints.
-func (r *Reconciler) Installed(allocation string) []logs.Route {
+// Installed shows the routes of an allocation that the kernel was given, for
+// checkpoints. No route comes or goes, and none of its events is logged, before
+// show has returned: what it logs is exact at its place among them.
+func (r *Reconciler) Installed(allocation string, show func([]logs.Route)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	routes := []logs.Route{}
@@ -300,7 +301,7 @@ func (r *Reconciler) Installed(allocation string) []logs.Route {
 		}
 	}
 	slices.SortFunc(routes, func(a, b logs.Route) int { return int(a.Channel) - int(b.Channel) })
-	return routes
+	show(routes)
 }
 
 // Routes counts the directions that were put into the kernel, and the channels
