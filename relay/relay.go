@@ -55,6 +55,7 @@ type Relay struct {
 	nonce   [32]byte
 
 	core        *turn.Server // owned by serveCore
+	serving     bool         // serveCore was begun, and will close coreEnded
 	inbox       chan message
 	commands    chan func()
 	coreEnded   chan struct{}
@@ -103,7 +104,7 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	defer func() { _ = r.log.Close("shutdown") }()
 	if err := r.serve(ctx, cfg, data); err != nil {
-		if r.core == nil {
+		if !r.serving {
 			close(r.coreEnded) // it never began; nobody may wait for it
 		}
 		r.log.Log(logs.Diagnostic{Level: logs.Error, Text: "the relay ends", Error: err.Error()})
@@ -153,11 +154,12 @@ func (r *Relay) serve(ctx context.Context, cfg *config.Config, data []byte) erro
 
 	coreCtx, stopCore := context.WithCancel(context.Background())
 	defer stopCore()
+	r.serving = true
 	go r.serveCore(coreCtx)
-	background, stopBackground := context.WithCancel(ctx)
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
-	var tasks sync.WaitGroup
-	tasks.Go(func() {
+	var reading, tasks sync.WaitGroup
+	reading.Go(func() {
 		// It returns when stop closes the plane; its sums are asked after that.
 		if err := plane.Serve(context.Background()); err != nil {
 			r.log.Log(logs.Diagnostic{Level: logs.Error, Text: "the user-space datapath ended", Error: err.Error()})
@@ -172,10 +174,13 @@ func (r *Relay) serve(ctx context.Context, cfg *config.Config, data []byte) erro
 	r.sayStarted(first)
 	<-ctx.Done()
 	r.stop(func() {
+		// Whoever could attach the router again ends before it is taken off: a
+		// reload that is under way, and the watcher.
 		stopBackground()
+		tasks.Wait()
 		stopCore()
 	})
-	tasks.Wait()
+	reading.Wait()
 	r.account.Final()
 	r.log.Log(logs.Stopped{Reason: "signal", UptimeS: time.Since(r.began).Seconds()})
 	return nil

@@ -71,9 +71,14 @@ func (r *running) edit(text string) {
 
 func begin(t *testing.T) *running {
 	t.Helper()
+	return beginWith(t, func(r *running) string { return r.yaml("") })
+}
+
+func beginWith(t *testing.T, yaml func(*running) string) *running {
+	t.Helper()
 	r := &running{T: t, dir: t.TempDir(), port: freePort(t), reload: make(chan os.Signal, 1), console: &console{}}
 	r.config = filepath.Join(r.dir, "relay.yaml")
-	r.edit(r.yaml(""))
+	r.edit(yaml(r))
 	ctx, cancel := context.WithCancel(context.Background())
 	started, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
