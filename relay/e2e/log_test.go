@@ -188,6 +188,17 @@ func mostlyKernel(t testing.TB, lines []logstest.Line, atLeast uint64) logs.Data
 	return c
 }
 
+// both fails unless the two datapaths relayed so many packets together, and each
+// of them some.
+func both(t testing.TB, lines []logstest.Line, packets uint64) logs.DatapathCounters {
+	t.Helper()
+	c := final(t, lines)
+	if c.Kernel == nil || c.Kernel.Relayed == 0 || c.Userspace.Relayed == 0 || c.Kernel.Relayed+c.Userspace.Relayed != packets {
+		t.Errorf("both datapaths were to relay %d packets together: %s", packets, asJSON(c))
+	}
+	return c
+}
+
 func asJSON(v any) string {
 	b, _ := json.Marshal(v) // for people, of our own types
 	return string(b)

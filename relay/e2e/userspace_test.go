@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"plumbline/logs"
+	"plumbline/logs/logstest"
+	"plumbline/relay/stage"
+	"plumbline/relay/testbed"
+)
+
+// Everything that coturn's client does by channels, by indications and from
+// client to client, where the kernel path is off and where it is on.
+func TestWaysOfCoturnsClient(t *testing.T) {
+	needs(t, "turnutils_uclient", "turnutils_peer")
+	for name, tc := range map[string]struct {
+		offload string
+		client  stage.Uclient
+		check   func(*testing.T, logs.DatapathCounters)
+	}{
+		"channels in user space": {"{enabled: false}", stage.Uclient{}, func(t *testing.T, c logs.DatapathCounters) {
+			if c.Kernel != nil || c.Userspace.Reasons["channel"] != 800 {
+				t.Errorf("want 800 packets relayed in user space, no kernel: %s", asJSON(c))
+			}
+		}},
+		"indications in user space": {"{enabled: false}", stage.Uclient{Send: true}, func(t *testing.T, c logs.DatapathCounters) {
+			if c.Kernel != nil || c.Userspace.Reasons["indication"] != 800 {
+				t.Errorf("want 800 packets relayed as indications, no kernel: %s", asJSON(c))
+			}
+		}},
+		// The router knows ChannelData alone; it passes indications up, and what
+		// peers send to an allocation without a channel.
+		"indications beside the kernel": {"", stage.Uclient{Send: true}, func(t *testing.T, c logs.DatapathCounters) {
+			if c.Kernel == nil || c.Kernel.Relayed != 0 || c.Kernel.Reasons["not_channel_data"] < 400 || c.Userspace.Reasons["indication"] != 800 {
+				t.Errorf("want 800 indications passed up and relayed in user space: %s", asJSON(c))
+			}
+		}},
+		"client to client in user space":     {"{enabled: false}", stage.Uclient{ToEachOther: true}, hairpin},
+		"client to client beside the kernel": {"", stage.Uclient{ToEachOther: true}, hairpin},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := play(t, testbed.Options{}, stage.Config{Offload: tc.offload, PerUser: 30})
+			s.peer()
+			tc.client.Clients, tc.client.Messages, tc.client.Length, tc.client.Interval = 4, 100, 171, 10*time.Millisecond
+			s.coturn(tc.client)
+			lines := s.stop()
+			c := final(t, lines)
+			tc.check(t, c)
+			if c.Userspace.Overflowed != 0 {
+				t.Errorf("%d datagrams were lost in sockets' queues", c.Userspace.Overflowed)
+			}
+			code, out := s.command("analyze", "mismatches", s.relay.LogDir)
+			hairpinned := tc.client.ToEachOther && tc.offload == "" // a finding: it could be wanted in the kernel
+			if want := map[bool]int{false: 0, true: 2}[hairpinned]; code != want || hairpinned && has(out, "hairpin") != nil {
+				t.Errorf("analyze mismatches: exit %d, want %d\n%s", code, want, out)
+			}
+			noSecrets(t, lines)
+		})
+	}
+}
+
+// hairpin: a message between two clients of one relay is relayed once, from
+// channel to channel; 400 of them.
+func hairpin(t *testing.T, c logs.DatapathCounters) {
+	t.Helper()
+	if c.Userspace.Relayed < 400 || c.Kernel != nil && c.Kernel.Relayed != 0 {
+		t.Errorf("want at least 400 packets, relayed in user space: %s", asJSON(c))
+	}
+}
+
+// noSecrets: neither password nor anything derived from it is in the log.
+func noSecrets(t *testing.T, lines []logstest.Line) {
+	t.Helper()
+	for _, l := range lines {
+		if strings.Contains(string(l.Raw), stage.Password) {
+			t.Errorf("%s:%d holds the password: %s", l.File, l.Number, l.Raw)
+		}
+	}
+}
