@@ -27,6 +27,10 @@ check: ## gofmt, go vet, staticcheck, clang-format where it is installed
 	@if command -v clang-format-14 >/dev/null; then clang-format-14 --dry-run -Werror bpf/*.c bpf/*.h; \
 	 else echo "clang-format-14 is not installed: C formatting was NOT checked"; fi
 
+demo: build ## the story in half a minute: kernel path, reload, incident (root; DEMOFLAGS='--keep DIR' keeps the log)
+	@$(GO) build -trimpath -o bin/ ./relay/demo
+	@exec bin/demo $(DEMOFLAGS)
+
 generate: ## rebuild what is generated: BPF objects (needs clang-14), the log schema
 	$(GO) generate ./...
 
