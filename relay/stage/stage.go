@@ -69,8 +69,8 @@ func (c Config) YAML() string {
 	fmt.Fprintf(&b, "auth: {users: [{name: %s, password: %s}]}\n", User, Password)
 	fmt.Fprintf(&b, "peers: {allow: [10.77.0.0/16]}\n")
 	fmt.Fprintf(&b, "offload: %s\n", offload)
-	fmt.Fprintf(&b, "logs: {dir: %s, summary_interval: 1s}\n", c.logDir())
-	fmt.Fprintf(&b, "admin: {socket: %s, http: \"127.0.0.1:9464\"}\n", filepath.Join(c.Dir, "relay.sock"))
+	fmt.Fprintf(&b, "logs: {dir: %q, summary_interval: 1s}\n", c.logDir())
+	fmt.Fprintf(&b, "admin: {socket: %q, http: \"127.0.0.1:9464\"}\n", filepath.Join(c.Dir, "relay.sock"))
 	if c.PerUser > 0 {
 		fmt.Fprintf(&b, "allocations: {per_user: %d}\n", c.PerUser)
 	}
