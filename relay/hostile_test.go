@@ -259,7 +259,9 @@ func TestFloodOfStrangersIsBounded(t *testing.T) {
 		perSecond[line.Event+" "+line.Time[:len("2006-01-02T15:04:05")]]++
 	}
 	for kind, lines := range perSecond {
-		if lines > 40 {
+		// Ten a second of each event and a burst of ten, and at the end of the
+		// run what the 64 tallies still held.
+		if lines > 64+30 {
 			t.Errorf("%d lines of %s within a second", lines, kind)
 		}
 	}
