@@ -33,6 +33,7 @@ type offload struct {
 	reconciler *reconcile.Reconciler
 	resolver   *nexthop.Resolver
 	decisions  *bpf.Decisions
+	grace      *grace
 	attached   *bpf.Attachment
 	dev        device.Info
 	mode       string // native, generic: as read from the kernel
@@ -162,9 +163,10 @@ func (o *offload) load(c *inForce) (err error) {
 	if o.decisions, err = router.Maps().Decisions(); err != nil {
 		return err
 	}
+	o.grace = newGrace(o.sink)
 	go readDecisions(o.decisions, o.account) // until unload closes it
 	o.reconciler = reconcile.New(reconcile.Options{
-		Kernel: router.Maps(), Sink: o.sink, Resolver: o.resolver, Grace: bpf.GracePeriod, Now: time.Now,
+		Kernel: router.Maps(), Sink: o.sink, Resolver: o.resolver, Grace: o.grace.wait, Now: time.Now,
 		Monotonic: bpf.MonotonicNS, MaxFlows: router.Maps().MaxFlows(), Usable: o.usable, Counters: o.account.WriteCounters,
 	})
 	base, err := router.Maps().Counters()
@@ -269,9 +271,7 @@ func (o *offload) leave(reason string) {
 	}
 	o.attached = nil
 	o.reconciler.Suspend(reason)
-	if err := bpf.GracePeriod(); err != nil {
-		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "the last packets in the router can't be waited for, so the last sums may lack some", Error: err.Error()})
-	}
+	_ = o.grace.wait() // it always finds a way
 	o.sink.Log(logs.OffloadDetached{Interface: o.dev.Name, Reason: reason})
 }
 
@@ -298,10 +298,13 @@ func (o *offload) unload() error {
 	if o.resolver != nil {
 		errs = append(errs, o.resolver.Close())
 	}
+	if o.grace != nil {
+		errs = append(errs, o.grace.close())
+	}
 	if o.router != nil {
 		errs = append(errs, o.router.Close())
 	}
-	o.router, o.reconciler, o.resolver, o.decisions = nil, nil, nil, nil
+	o.router, o.reconciler, o.resolver, o.decisions, o.grace = nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -34,15 +34,26 @@ func (r *Reconciler) Collect(onlyEnded bool, visit func(FlowCount)) error {
 		return nil
 	}
 	for _, d := range r.byKey {
-		count, err := r.countSince(d)
-		if err != nil {
+		if err := r.visitSince(d, visit); err != nil {
 			return err
 		}
-		if count.Traffic.Packets > 0 {
-			visit(count)
+	}
+	// Where no grace period can be had, these rest for long; what they have
+	// counted must not wait for it.
+	for _, d := range r.limbo {
+		if err := r.visitSince(d, visit); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (r *Reconciler) visitSince(d *direction, visit func(FlowCount)) error {
+	count, err := r.countSince(d)
+	if err == nil && count.Traffic.Packets > 0 {
+		visit(count)
+	}
+	return err
 }
 
 // Reap waits one grace period for the flows that have left the kernel, takes

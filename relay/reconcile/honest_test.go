@@ -61,3 +61,33 @@ func TestRoutesStandStillWhileTheyAreShown(t *testing.T) {
 	<-done
 	b.expect("checkpoint.allocation", "route.removed")
 }
+
+// Without a grace period no number may be used again, but what its flow has
+// relayed is counted all the same.
+func TestCountsSurviveWithoutAGracePeriod(t *testing.T) {
+	b := newBench(t).applied(1)
+	b.Publish(b.view())
+	b.kernel.carry(t, toPeerKey, 7)
+	b.Withdraw("a-1", "expired")
+	b.opt.Grace = func() error { return errInjected }
+	if err := b.Reap(); err == nil {
+		t.Fatal("a grace period that failed is not told")
+	}
+	var packets uint64
+	add := func(c FlowCount) { packets += c.Traffic.Packets }
+	for range 2 {
+		if err := b.Collect(false, add); err != nil || packets != 7 {
+			t.Fatalf("%d packets were collected, want 7: %v", packets, err)
+		}
+	}
+	if n, _ := b.numbers.take(); n != 3 {
+		t.Errorf("flow number %d is used again without a grace period", n)
+	}
+	b.opt.Grace = func() error { return nil }
+	if err := b.Reap(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Collect(true, add); err != nil || packets != 7 {
+		t.Fatalf("%d packets were collected in all, want 7: %v", packets, err)
+	}
+}
