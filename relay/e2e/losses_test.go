@@ -21,6 +21,9 @@ func (s *scene) losses() string {
 			fmt.Fprintf(&b, "%s: %v\n", h.Name, err)
 		}
 	}
+	if err := machineLosses(&b); err != nil {
+		fmt.Fprintf(&b, "the machine: %v\n", err)
+	}
 	if b.Len() == 0 {
 		return "no host's kernel discarded anything"
 	}
@@ -28,7 +31,7 @@ func (s *scene) losses() string {
 }
 
 // hostLosses runs in the host's namespace. /proc/thread-self/net is the thread's
-// own, unlike /proc/net.
+// own; /proc/net is that of the process.
 func hostLosses(b *strings.Builder, h *testbed.Host) error {
 	snmp, err := os.ReadFile("/proc/thread-self/net/snmp")
 	if err != nil {
@@ -50,23 +53,6 @@ func hostLosses(b *strings.Builder, h *testbed.Host) error {
 			}
 		}
 	}
-	arp, err := os.ReadFile("/proc/thread-self/net/stat/arp_cache")
-	if err != nil {
-		return err
-	}
-	names = nil
-	for line := range strings.Lines(string(arp)) {
-		fields := strings.Fields(line)
-		if names == nil {
-			names = fields
-			continue
-		}
-		for i, name := range names { // the table is shared by all namespaces
-			if name == "unresolved_discards" && strings.Trim(fields[i], "0") != "" {
-				fmt.Fprintf(b, "%s: neighbours %s 0x%s (of the whole machine)\n", h.Name, name, fields[i])
-			}
-		}
-	}
 	links, err := h.Netlink().LinkList()
 	if err != nil {
 		return err
@@ -76,13 +62,35 @@ func hostLosses(b *strings.Builder, h *testbed.Host) error {
 			fmt.Fprintf(b, "%s: %s rx dropped %d errors %d, tx dropped %d errors %d\n", h.Name, l.Attrs().Name, n.RxDropped, n.RxErrors, n.TxDropped, n.TxErrors)
 		}
 	}
-	softnet, err := os.ReadFile("/proc/thread-self/net/softnet_stat")
+	return nil
+}
+
+// machineLosses are counted over all namespaces.
+func machineLosses(b *strings.Builder) error {
+	arp, err := os.ReadFile("/proc/net/stat/arp_cache")
+	if err != nil {
+		return err
+	}
+	var names []string
+	for line := range strings.Lines(string(arp)) {
+		fields := strings.Fields(line)
+		if names == nil {
+			names = fields
+			continue
+		}
+		for i, name := range names {
+			if name == "unresolved_discards" && strings.Trim(fields[i], "0") != "" {
+				fmt.Fprintf(b, "the machine: neighbours %s 0x%s\n", name, fields[i])
+			}
+		}
+	}
+	softnet, err := os.ReadFile("/proc/net/softnet_stat")
 	if err != nil {
 		return err
 	}
 	for line := range strings.Lines(string(softnet)) {
 		if f := strings.Fields(line); len(f) > 1 && strings.Trim(f[1], "0") != "" {
-			fmt.Fprintf(b, "%s: backlog dropped 0x%s (of the whole machine)\n", h.Name, f[1])
+			fmt.Fprintf(b, "the machine: backlog dropped 0x%s\n", f[1])
 		}
 	}
 	return nil
