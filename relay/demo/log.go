@@ -3,30 +3,56 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
 
 	"plumbline/logs"
 	"plumbline/relay/stage"
 )
 
-// wait waits for a line of the relay's log, as stage.Relay.Wait does, but not
-// longer than the demo lasts.
+// linePatience bounds the wait for one line: all that the demo waits for takes
+// the relay a second or less, on an idle machine.
+const linePatience = 15 * time.Second
+
+// wait waits for the first line of an event after a seq for which match holds
+// (nil: any).
 func (s *set) wait(event string, after uint64, match func(stage.Line) bool) (stage.Line, error) {
-	type found struct {
-		l   stage.Line
-		err error
+	deadline := time.After(linePatience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		// Asked before the log is read, so that a relay's last lines count.
+		ended := errors.Is(s.relay.Signal(syscall.Signal(0)), os.ErrProcessDone)
+		lines, err := s.relay.Lines()
+		if err != nil {
+			return stage.Line{}, err
+		}
+		for _, l := range lines {
+			if l.Event == event && l.Seq > after && (match == nil || match(l)) {
+				return l, nil
+			}
+		}
+		if ended {
+			return stage.Line{}, fmt.Errorf("the relay ended before it logged %s; its last words were:\n%s", event, tail(s.relay.Console(), 10))
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return stage.Line{}, fmt.Errorf("its log has no %s to show after %s", event, linePatience)
+		case <-s.ctx.Done():
+			return stage.Line{}, s.ctx.Err()
+		}
 	}
-	c := make(chan found, 1)
-	go func() {
-		l, err := s.relay.Wait(event, after, match)
-		c <- found{l, err}
-	}()
-	select {
-	case f := <-c:
-		return f.l, f.err
-	case <-s.ctx.Done():
-		return stage.Line{}, s.ctx.Err()
-	}
+}
+
+// tail is the last n lines of a text.
+func tail(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // lastSeq is the seq of the log's newest line, from which later ones are told.

@@ -46,11 +46,11 @@ func main() {
 // play runs the acts and cleans up. It returns the exit code: 0 all held, 1
 // something did not, 130 interrupted.
 func play(ctx context.Context, bin, keep string) int {
-	say := narrator{os.Stdout}
-	err := needed(bin)
-	if err == nil {
-		err = acts(ctx, say, bin, keep)
+	if err := needed(bin); err != nil {
+		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
+		return 1
 	}
+	err := acts(ctx, narrator{os.Stdout}, bin, keep)
 	switch {
 	case err == nil:
 		return 0
@@ -61,6 +61,9 @@ func play(ctx context.Context, bin, keep string) int {
 		err = fmt.Errorf("not done within %s: %w", patience, err)
 	}
 	fmt.Fprintf(os.Stderr, "\ndemo: FAILED: %v\n", err)
+	if keep == "" {
+		fmt.Fprintln(os.Stderr, "demo: run it with --keep DIR to have the log afterwards")
+	}
 	return 1
 }
 
