@@ -4,7 +4,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"plumbline/bpf"
@@ -41,7 +40,11 @@ func canTransmit(ifindex int) error {
 func (o *offload) checkDevice(ctx context.Context) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.attached == nil || ctx.Err() != nil {
+	if o.router == nil || ctx.Err() != nil {
+		return
+	}
+	if o.attached == nil {
+		o.tryAgain()
 		return
 	}
 	on, err := o.attached.Attached()
@@ -57,23 +60,32 @@ func (o *offload) checkDevice(ctx context.Context) {
 }
 
 // reattach follows a detachment that was not ours: the interface went away, or
-// somebody took the router off. It is tried once; then user space relays.
+// somebody took the router off. Where it can't be had back at once, user space
+// relays.
 func (o *offload) reattach() {
 	o.sink.Log(logs.OffloadDetached{Interface: o.dev.Name, Reason: "from outside"})
-	err := o.attached.Detach() // closes what is left of it
-	o.attached = nil
-	if dev, inspected := device.Inspect(o.dev.Name); inspected != nil {
-		err = errors.Join(err, inspected)
-	} else {
-		o.dev = dev
-		err = errors.Join(err, o.attach(o.mode))
+	if err := o.attached.Detach(); err != nil { // closes what is left of it
+		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "closing the router's link that was detached from outside", Error: err.Error()})
 	}
-	if err != nil && o.attached == nil {
+	o.attached = nil
+	if err := o.attachAgain(); err != nil {
 		o.giveUp(err.Error())
 	}
 }
 
-// giveUp leaves everything to user space until the config is applied again.
+// tryAgain looks whether what was given up can be had by now: an interface is
+// often deleted to be made again. It logs nothing but success, as its failure is
+// known.
+func (o *offload) tryAgain() {
+	if !o.intent.Offload.Enabled || o.swallows {
+		return
+	}
+	if err := o.attachAgain(); err != nil {
+		o.reason = err.Error()
+	}
+}
+
+// giveUp leaves everything to user space until the router can be attached again.
 func (o *offload) giveUp(reason string) {
 	o.reason = reason
 	o.reconciler.Suspend("offload_unavailable")
@@ -113,8 +125,8 @@ func (o *offload) checkTransmit() {
 		o.sink.Log(logs.Diagnostic{Level: logs.Error, Text: "detaching the router from " + o.dev.Name, Error: err.Error()})
 	}
 	o.sink.Log(logs.OffloadDetached{Interface: o.dev.Name, Reason: "transmit_failing"})
-	o.attached = nil
-	if err := o.attach(string(bpf.Generic)); err != nil {
+	o.attached, o.mode = nil, string(bpf.Generic) // also for later tries
+	if err := o.attach(o.mode); err != nil {
 		o.giveUp(err.Error())
 	}
 }

@@ -95,15 +95,12 @@ func (o *offload) apply(next *inForce) error {
 		if err := o.load(next); err != nil {
 			o.reason = err.Error()
 			consequence := "userspace"
-			if next.Offload.Required {
+			if next.Offload.Required && before == nil {
 				consequence = "exit"
-				if before != nil {
-					o.intent, consequence = before, "userspace"
-				}
 			}
 			o.sink.Log(logs.OffloadUnavailable{Interface: next.Offload.Interface, Intended: true, Reason: o.reason, Consequence: consequence})
 			if next.Offload.Required {
-				return fmt.Errorf("offload.required is set and the kernel path can't be had on %s: %w", next.Offload.Interface, err)
+				return o.refuse(before, next, err)
 			}
 			o.logUserspace(next, 0)
 			return nil
@@ -111,16 +108,33 @@ func (o *offload) apply(next *inForce) error {
 		o.reason = ""
 		return nil
 	}
+	if o.attached == nil && next.Offload.Enabled {
+		// Under the config that is there until the new one is written: what
+		// can't be had is known before anything has changed.
+		err := o.attachAgain()
+		if err != nil && next.Offload.Required && !before.Offload.Required {
+			return o.refuse(before, next, err)
+		}
+		if err != nil && !o.swallows { // that was said when it was found
+			o.giveUp(err.Error())
+		}
+	}
 	if err := o.reconciler.Apply(RouterConfig(next.Config, next.generation), next.digest); err != nil {
 		o.intent = before
 		return err
 	}
-	if o.attached == nil && next.Offload.Enabled && !o.swallows {
-		if err := o.attach(o.mode); err != nil {
-			o.giveUp(err.Error())
-		}
-	}
 	return nil
+}
+
+// refuse keeps the config before one that requires a kernel path which can't be
+// had. before is nil at the start, where there is nothing to go back to.
+func (o *offload) refuse(before, next *inForce, cause error) error {
+	err := fmt.Errorf("offload.required is set and the kernel path can't be had on %s: %w", next.Offload.Interface, cause)
+	if before != nil {
+		o.intent = before
+		o.sink.Log(logs.ConfigRolledBack{Generation: next.generation, KeptGeneration: before.generation, Step: "offload.required", Error: err.Error()})
+	}
+	return err
 }
 
 // logUserspace is config.applied where no router holds the config: there is no
@@ -187,6 +201,20 @@ func (o *offload) load(c *inForce) (err error) {
 		}
 	}
 	return o.attach(mode)
+}
+
+// attachAgain attaches a loaded router to the interface as it is now: it may
+// have been made anew.
+func (o *offload) attachAgain() error {
+	if o.swallows {
+		return errors.New(o.reason)
+	}
+	dev, err := device.Inspect(o.intent.Offload.Interface)
+	if err != nil {
+		return err
+	}
+	o.dev = dev
+	return o.attach(o.mode)
 }
 
 // attach is called with the lock held and the router configured.
@@ -341,11 +369,11 @@ func (o *offload) state() logs.OffloadState {
 		return s
 	}
 	info, err := o.attached.Info()
-	if err != nil {
+	if err != nil || info.Ifindex == 0 { // the watcher will see it, too
 		return s
 	}
 	s.Attached = true
-	mode, tag := o.mode, info.ProgramTag
+	mode, tag := string(info.Mode), info.ProgramTag
 	s.Mode, s.ProgramTag = &mode, &tag
 	return s
 }

@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 
 	"plumbline/logs/logstest"
@@ -130,4 +133,152 @@ func TestReloadDuringStopAttachesNothing(t *testing.T) {
 		}
 		r.leftNothing(device)
 	}
+}
+
+// occupy puts another XDP program on a device until free is called.
+func occupy(t *testing.T, device string) (free func()) {
+	t.Helper()
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "other", Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{
+		asm.Mov.Imm(asm.R0, 2), asm.Return(), // XDP_PASS
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := netlink.LinkByName(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: l.Attrs().Index, Flags: link.XDPGenericMode})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { other.Close(); prog.Close() }
+}
+
+// A load that fails at its last step leaves nothing in the kernel and can be
+// tried again; meanwhile user space serves.
+func TestLoadThatFailsLeavesNothing(t *testing.T) {
+	device := newDevice(t)
+	free := occupy(t, device)
+	r := beginOffloaded(t, device, "")
+	line := r.wait(`"event":"offload.unavailable"`, "another XDP program is there")
+	if !strings.Contains(line, `"consequence":"userspace"`) {
+		t.Errorf("unavailable as %s", line)
+	}
+	if left, _ := os.ReadDir(PinFolder(device)); len(left) != 0 {
+		t.Errorf("pins are left: %v", left)
+	}
+	r.serves()
+	if s := r.status(); s.Offload.Attached || s.Datapath != "userspace" || s.Offload.Reason == "" {
+		t.Errorf("status %+v", s)
+	}
+
+	// It can't be required now, and what can't be had changes nothing.
+	r.edit(r.offloaded(device, ", required: true"))
+	line = r.wait(`"event":"config.rolled_back"`, `"generation":2`)
+	if !strings.Contains(line, `"kept_generation":1`) || !strings.Contains(line, "offload.required") {
+		t.Errorf("rolled back as %s", line)
+	}
+	if s := r.status(); s.Generation != 1 {
+		t.Errorf("generation %d is in force after a rollback", s.Generation)
+	}
+
+	free()
+	r.reload <- syscall.SIGHUP
+	r.wait(`"event":"offload.attached"`)
+	r.wait(`"event":"config.applied"`, `"generation":3`, `"verified":true`)
+	if s := r.status(); !s.Offload.Attached || s.Offload.Reason != "" {
+		t.Errorf("status %+v", s)
+	}
+	r.sumsAreExact()
+	r.leftNothing(device)
+}
+
+func TestOffloadIsSwitchedLive(t *testing.T) {
+	device := newDevice(t)
+	r := beginOffloaded(t, device, "")
+	r.wait(`"event":"config.applied"`, `"generation":1`, `"enabled":true`, `"verified":true`)
+	r.edit(r.offloaded(device, ", enabled: false"))
+	r.wait(`"event":"config.applied"`, `"generation":2`, `"enabled":false`, `"verified":true`)
+	if s := r.status(); s.Offload.Intended || s.Datapath != "userspace" {
+		t.Errorf("switched off: %+v", s)
+	}
+	r.serves()
+	r.edit(r.offloaded(device, ", required: true"))
+	r.wait(`"event":"config.applied"`, `"generation":3`, `"enabled":true`, `"verified":true`)
+	if s := r.status(); !s.Offload.Intended || s.Datapath != "kernel" {
+		t.Errorf("switched on: %+v", s)
+	}
+	r.sumsAreExact()
+	r.leftNothing(device)
+}
+
+// Off at the start, on later: the same as on from the start.
+func TestOffloadIsSwitchedOnLater(t *testing.T) {
+	device := newDevice(t)
+	r := beginOffloaded(t, device, ", enabled: false")
+	r.wait(`"event":"config.applied"`, `"generation":1`, `"kernel":null`)
+	r.edit(r.offloaded(device, ""))
+	r.wait(`"event":"offload.attached"`)
+	r.wait(`"event":"config.applied"`, `"generation":2`, `"verified":true`)
+	if pinned, _ := os.ReadDir(PinFolder(device)); len(pinned) == 0 {
+		t.Error("nothing is pinned")
+	}
+	r.sumsAreExact()
+	r.leftNothing(device)
+}
+
+// An interface that is deleted takes the router with it; one that is made anew
+// under its name gets it back, without anybody's doing.
+func TestInterfaceIsMadeAnew(t *testing.T) {
+	device := newDevice(t)
+	r := beginOffloaded(t, device, "")
+	r.wait(`"event":"offload.attached"`)
+	deleteDevice(device)
+	r.wait(`"event":"offload.detached"`, "from outside")
+	r.wait(`"event":"offload.unavailable"`, device)
+	r.serves()
+	if s := r.status(); s.Offload.Attached || !strings.Contains(s.Offload.Reason, device) {
+		t.Errorf("status without the interface: %+v", s.Offload)
+	}
+	// What can't be had can't be required now.
+	r.edit(r.offloaded(device, ", required: true"))
+	r.wait(`"event":"config.rolled_back"`, `"generation":2`, `"kept_generation":1`, "offload.required")
+	addDevice(t, device)
+	l, err := netlink.LinkByName(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.wait(`"event":"offload.attached"`, fmt.Sprintf(`"ifindex":%d,`, l.Attrs().Index))
+	if s := r.status(); !s.Offload.Attached {
+		t.Errorf("status with the new interface: %+v", s.Offload)
+	}
+	if lines := strings.Count(fmt.Sprint(r.events()), "offload.unavailable"); lines != 1 {
+		t.Errorf("%d lines say that the interface is gone, want one", lines)
+	}
+	r.sumsAreExact()
+	r.leftNothing(device)
+}
+
+// What is set down keeps the router; user space serves other addresses on.
+func TestInterfaceIsSetDown(t *testing.T) {
+	device := newDevice(t)
+	r := beginOffloaded(t, device, "")
+	r.wait(`"event":"offload.attached"`)
+	l, err := netlink.LinkByName(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetDown(l); err != nil {
+		t.Fatal(err)
+	}
+	r.serves()
+	if err := netlink.LinkSetUp(l); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.status(); !s.Offload.Attached || program(t, device) == 0 {
+		t.Errorf("status %+v, program %d", s.Offload, program(t, device))
+	}
+	r.sumsAreExact()
+	r.leftNothing(device)
 }

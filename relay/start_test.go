@@ -69,7 +69,7 @@ func TestTakenAddressesEndTheStartCleanly(t *testing.T) {
 		logstest.CheckDir(t, filepath.Join(dir, "logs"))
 	})
 	t.Run("listen", func(t *testing.T) {
-		c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		c, err := net.ListenPacket("udp4", fmt.Sprintf("127.0.0.1:%d", freePort(t)))
 		if err != nil {
 			t.Fatal(err)
 		}
