@@ -51,14 +51,20 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// leftovers are the namespaces, pins and processes of this test process that
-// are still there.
+// leftovers are the namespaces, pins, mounts and processes of this test process
+// that are still there.
 func leftovers(programs string) []string {
 	var left []string
 	ours := fmt.Sprintf("plumb-%d-*", os.Getpid())
 	for _, pattern := range []string{"/run/netns/" + ours, relay.PinFolder(ours), "/sys/fs/bpf/" + ours} {
 		found, _ := filepath.Glob(pattern)
 		left = append(left, found...)
+	}
+	mounts, _ := os.ReadFile("/proc/mounts")
+	for line := range strings.Lines(string(mounts)) {
+		if strings.HasPrefix(line, diskName()+" ") {
+			left = append(left, "mount "+strings.TrimSpace(line))
+		}
 	}
 	processes, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, p := range processes {
@@ -69,6 +75,9 @@ func leftovers(programs string) []string {
 	}
 	return left
 }
+
+// diskName is the source of the file systems that tests of this process mount.
+func diskName() string { return fmt.Sprintf("plumb-%d-disk", os.Getpid()) }
 
 func tool(name string) string { return filepath.Join(binaries, name) }
 
