@@ -78,15 +78,20 @@ type Account struct {
 	kernel   Kernel // nil: never attached
 	lastLine time.Time
 
-	mu         sync.Mutex
+	// asking guards what others bring. It is held for moments only: the core
+	// must not wait for a cycle, which waits for a grace period.
+	asking    sync.Mutex
+	deletions []logs.AllocationDeleted
+	examples  map[string][]string // by reason
+	hinted    bool
+
+	mu         sync.Mutex // a cycle; taken before the others
 	interval   time.Duration
 	generation uint32
 	streams    map[streamKey]*stream
 	cumulative map[cumulativeKey]logs.Traffic
 	totals     map[string]*total
-	deletions  []logs.AllocationDeleted
-	examples   map[string][]string // by reason
-	hinted     bool
+	owned      map[string]uint64 // packets that the kernel relayed for flows, by direction
 	lastSum    time.Time
 }
 
@@ -102,13 +107,21 @@ func New(opt Options) *Account {
 	return &Account{
 		opt: opt, kick: make(chan struct{}, 1), interval: opt.Interval, lastLine: now, lastSum: now,
 		streams: map[streamKey]*stream{}, cumulative: map[cumulativeKey]logs.Traffic{},
-		totals: map[string]*total{}, examples: map[string][]string{},
+		totals: map[string]*total{}, owned: map[string]uint64{}, examples: map[string][]string{},
 	}
 }
 
-// Attach adds the kernel path's counters to the account. There is one kernel
-// path a run; its counters begin at zero.
+// Attach adds the kernel path's counters, which begin at zero, to the account.
+// nil takes them out again, where the path could not be had; another may follow.
 func (a *Account) Attach(k Kernel) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for at := range a.cumulative {
+		if at.datapath == "kernel" {
+			delete(a.cumulative, at)
+		}
+	}
+	clear(a.owned)
 	a.writing.Lock()
 	defer a.writing.Unlock()
 	a.kernel = k
@@ -121,35 +134,45 @@ func (a *Account) source() Kernel {
 }
 
 // Reconfigure sets the generation that decisions are logged under from now on,
-// and the time between summaries.
+// and the time between summaries. What was decided until now is logged first,
+// under the generation before.
 func (a *Account) Reconfigure(generation uint32, interval time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.generation != 0 && generation != a.generation {
+		a.failed(a.cycle(true, true, false))
+	}
 	a.generation, a.interval = generation, interval
+}
+
+func (a *Account) failed(err error) {
+	if err != nil {
+		a.opt.Sink.Log(logs.Diagnostic{Level: logs.Error, Text: "the kernel's counters can't be read", Error: err.Error()})
+	}
 }
 
 // Withdraw logs an allocation's end as soon as its last packets are counted.
 // Both datapaths must have withdrawn it already.
 func (a *Account) Withdraw(e logs.AllocationDeleted) {
-	a.mu.Lock()
+	a.asking.Lock()
 	a.deletions = append(a.deletions, e)
-	a.mu.Unlock()
+	a.asking.Unlock()
 	a.wake()
 }
 
 // Hint says that some flow has news, so that it is logged without waiting for
 // the next look.
 func (a *Account) Hint() {
-	a.mu.Lock()
+	a.asking.Lock()
 	a.hinted = true
-	a.mu.Unlock()
+	a.asking.Unlock()
 	a.wake()
 }
 
 // Example keeps a packet to show beside the next count of that reason.
 func (a *Account) Example(reason, packet string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.asking.Lock()
+	defer a.asking.Unlock()
 	if len(a.examples[reason]) < 3 {
 		a.examples[reason] = append(a.examples[reason], packet)
 	}
@@ -178,13 +201,11 @@ func (a *Account) Serve(ctx context.Context) {
 				return
 			case <-time.After(kickDelay):
 			}
-			a.mu.Lock()
+			a.asking.Lock()
 			full = a.hinted
-			a.mu.Unlock()
+			a.asking.Unlock()
 		}
-		if err := a.Cycle(full, false); err != nil {
-			a.opt.Sink.Log(logs.Diagnostic{Level: logs.Error, Text: "the kernel's counters can't be read", Error: err.Error()})
-		}
+		a.failed(a.Cycle(full, false))
 	}
 }
 
@@ -246,9 +267,16 @@ func (c KernelCounts) sums() *logs.KernelCounters {
 func (a *Account) Cycle(full, last bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	summary := last || a.opt.Now().Sub(a.lastSum) >= a.interval-cycleInterval/2
+	return a.cycle(full, summary, last)
+}
+
+func (a *Account) cycle(full, summary, last bool) error {
+	a.asking.Lock()
 	a.hinted = a.hinted && !full
 	deletions := a.deletions
 	a.deletions = nil
+	a.asking.Unlock()
 
 	var failed error
 	if k := a.source(); k != nil {
@@ -263,13 +291,15 @@ func (a *Account) Cycle(full, last bool) error {
 				failed = err
 			} else {
 				a.addKernelOutcomes(counts)
+				if last && failed == nil {
+					a.addUnowned(counts)
+				}
 			}
 		}
 	}
 	a.opt.Userspace.Flows(a.addUserspaceFlow)
 
 	now := a.opt.Now()
-	summary := last || now.Sub(a.lastSum) >= a.interval-cycleInterval/2
 	ended := make(map[string]bool, len(deletions))
 	for _, d := range deletions {
 		ended[d.Allocation] = true

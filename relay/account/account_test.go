@@ -274,7 +274,9 @@ func TestSumsEqualCounters(t *testing.T) {
 			case 3:
 				b.kernel.pass(rapid.SampledFrom([]string{"no_route", "not_ours"}).Draw(t, "reason"), n)
 			case 4:
+				b.events = nil
 				b.Reconfigure(uint32(n)+1, 10*time.Second)
+				take()
 			case 5:
 				if f := b.userspace.flows[id]; f != nil {
 					f.Ended = true

@@ -4,6 +4,7 @@ package account
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -83,6 +84,31 @@ func (a *Account) add(key streamKey, by how, t logs.Traffic) {
 func (a *Account) addKernelFlow(c reconcile.FlowCount) {
 	key := streamKey{allocation: c.Allocation, client: c.Client, channel: c.Channel, peer: c.Peer, direction: c.Direction}
 	a.add(key, how{"kernel", "relay", PathOf(c.Direction)}, c.Traffic)
+	a.owned[c.Direction] += c.Traffic.Packets
+}
+
+// addUnowned names what the router relayed under flow numbers that are no
+// route's of ours: somebody else had written into its maps, which route.drifted
+// has told. It can only be known when no packet is on its way any more, as live
+// flows are read before the counters. The router counts no bytes by outcome.
+func (a *Account) addUnowned(counts KernelCounts) {
+	relayed := map[string]uint64{}
+	for _, o := range counts.Outcomes {
+		if o.Verdict == "relay" {
+			relayed[o.Direction] += o.Packets
+		}
+	}
+	var unowned uint64
+	for direction, n := range relayed {
+		if n > a.owned[direction] {
+			unowned += n - a.owned[direction]
+			a.add(streamKey{direction: direction}, how{"kernel", "relay", PathOf(direction)}, logs.Traffic{Packets: n - a.owned[direction]})
+		}
+	}
+	if unowned > 0 {
+		a.opt.Sink.Log(logs.Diagnostic{Level: logs.Warn, Text: fmt.Sprintf(
+			"%d packets were relayed in the kernel by routes that are none of this relay's, see route.drifted", unowned)})
+	}
 }
 
 // PathOf names what the router does in a direction.
@@ -127,16 +153,21 @@ func (a *Account) addCumulative(key streamKey, by how, now logs.Traffic, ended b
 // speak logs the streams that have something to say: their first packets, a
 // change, the interval's sum, or the end of their allocation.
 func (a *Account) speak(now time.Time, summary bool, ended map[string]bool) {
-	keys := make([]streamKey, 0, len(a.streams))
-	for key := range a.streams {
-		keys = append(keys, key)
+	var keys []streamKey // of those that may have something to say
+	for key, s := range a.streams {
+		switch {
+		case len(s.unsaid) > 0 || key.allocation != "" && ended[key.allocation]:
+			keys = append(keys, key)
+		case now.Sub(s.saidAt) > idleAfter:
+			delete(a.streams, key)
+		}
 	}
 	slices.SortFunc(keys, compareStreams)
 	for _, key := range keys {
 		s := a.streams[key]
 		over := key.allocation != "" && ended[key.allocation]
 		a.speakOf(key, s, now, summary || over)
-		if over || len(s.unsaid) == 0 && now.Sub(s.saidAt) > idleAfter {
+		if over {
 			delete(a.streams, key)
 		}
 	}
@@ -191,11 +222,18 @@ func (a *Account) say(key streamKey, s *stream, by how, change string, now time.
 		id := key.allocation
 		line.Allocation = &id
 	} else {
-		line.Examples = a.examples[by.reason]
-		delete(a.examples, by.reason)
+		line.Examples = a.takeExamples(by.reason)
 	}
 	s.said, s.generation, s.saidAt = by, a.generation, now
 	a.opt.Sink.Log(line)
+}
+
+func (a *Account) takeExamples(reason string) []string {
+	a.asking.Lock()
+	defer a.asking.Unlock()
+	examples := a.examples[reason]
+	delete(a.examples, reason)
+	return examples
 }
 
 func compareStreams(x, y streamKey) int {
