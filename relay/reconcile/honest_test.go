@@ -3,10 +3,12 @@
 package reconcile
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
 	"plumbline/logs"
+	"plumbline/relay/turn"
 )
 
 // A slot has room for eight listen ports. A ninth would be left out of what is
@@ -89,5 +91,31 @@ func TestCountsSurviveWithoutAGracePeriod(t *testing.T) {
 	}
 	if err := b.Collect(true, add); err != nil || packets != 7 {
 		t.Fatalf("%d packets were collected in all, want 7: %v", packets, err)
+	}
+}
+
+// Somebody empties the map: every route comes back, with counters once around
+// all of it.
+func TestEmptiedMapIsRepairedBetweenTwoCounts(t *testing.T) {
+	b := newBench(t).applied(1)
+	const channels = 50
+	v := b.view()
+	for n := range uint16(channels) {
+		peer := netip.AddrPortFrom(netip.MustParseAddr("192.0.2.9"), 9000+n)
+		v.Channels = append(v.Channels, turn.ChannelView{Number: 0x4001 + n, Peer: peer, Expires: v.Expires})
+	}
+	v.Channels = v.Channels[1:] // that of view has the first peer too
+	b.Publish(v)
+	b.events = nil
+	clear(b.kernel.routes)
+	if err := b.CheckRoutes(); err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]int{}
+	for _, name := range b.names() {
+		counts[name]++
+	}
+	if len(b.kernel.routes) != 2*channels || counts["route.repaired"] != 2*channels || counts["datapath.counters"] != 2 {
+		t.Fatalf("%d routes are back, events %v", len(b.kernel.routes), counts)
 	}
 }

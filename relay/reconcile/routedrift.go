@@ -22,7 +22,10 @@ const (
 // route.drifted, written again, read back and logged as route.repaired.
 //
 // A dump that is taken while routes change is no evidence, so each suspect is
-// looked up once more under the lock before it is reported.
+// looked up once more under the lock before it is reported. The lock is given
+// back between suspects: where somebody has emptied the map, channels and leases
+// must not wait until all of it is written again. Counters are written once
+// before the first drift and once after the last repair.
 func (r *Reconciler) CheckRoutes() error {
 	r.mu.Lock()
 	intended := make(map[bpf.RouteKey]direction, len(r.byKey))
@@ -57,18 +60,33 @@ func (r *Reconciler) CheckRoutes() error {
 		suspects = append(suspects, key)
 	}
 
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, key := range suspects {
-		if err := r.checkRoute(key); err != nil {
-			return err
+	drifted := false
+	before := func() {
+		if !drifted {
+			drifted = true
+			r.opt.Counters()
 		}
 	}
-	return nil
+	for _, key := range suspects {
+		if err = r.checkSuspect(key, before); err != nil {
+			break
+		}
+	}
+	if drifted {
+		r.opt.Counters()
+	}
+	return err
 }
 
-// checkRoute is the evidence: both sides of one key, read under the lock.
-func (r *Reconciler) checkRoute(key bpf.RouteKey) error {
+func (r *Reconciler) checkSuspect(key bpf.RouteKey, before func()) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.checkRoute(key, before)
+}
+
+// checkRoute is the evidence: both sides of one key, read under the lock. It
+// calls before just before it reports a difference.
+func (r *Reconciler) checkRoute(key bpf.RouteKey, before func()) error {
 	number, found, err := r.opt.Kernel.LookupRoute(key)
 	if err != nil {
 		return fmt.Errorf("looking up route %s: %w", key.String(), err)
@@ -85,6 +103,7 @@ func (r *Reconciler) checkRoute(key bpf.RouteKey) error {
 		}
 	}
 	if d == nil {
+		before()
 		return r.removeUnexpected(key, number, flow)
 	}
 	drift := logs.RouteDrifted{Route: r.describe(d.route), Direction: d.name, Intended: sideOf(d.number, d.flow)}
@@ -105,11 +124,10 @@ func (r *Reconciler) checkRoute(key bpf.RouteKey) error {
 			drift.Class = stale
 		}
 	}
-	r.opt.Counters()
+	before()
 	r.opt.Sink.Log(drift)
 	err = r.repair(d, drift.Class)
 	r.opt.Sink.Log(logs.RouteRepaired{Route: r.describe(d.route), Class: drift.Class, Verified: err == nil})
-	r.opt.Counters()
 	if err != nil {
 		r.opt.Sink.Log(logs.Diagnostic{Level: logs.Error, Text: "a drifted route could not be repaired, the next look tries again", Error: err.Error()})
 	}
@@ -146,7 +164,6 @@ func (r *Reconciler) repair(d *direction, class string) error {
 }
 
 func (r *Reconciler) removeUnexpected(key bpf.RouteKey, number uint32, flow bpf.Flow) error {
-	r.opt.Counters()
 	direction := ToClient
 	if key.Channel != 0 { // only what clients send carries one
 		direction = ToPeer
@@ -161,7 +178,6 @@ func (r *Reconciler) removeUnexpected(key bpf.RouteKey, number uint32, flow bpf.
 		}
 	}
 	r.opt.Sink.Log(logs.RouteRepaired{Class: unexpected, Verified: err == nil})
-	r.opt.Counters()
 	if err != nil {
 		r.opt.Sink.Log(logs.Diagnostic{Level: logs.Error, Text: "an unexpected route could not be removed, the next look tries again", Error: err.Error()})
 	}
