@@ -11,6 +11,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -70,10 +72,11 @@ func Start(opt Options) (*Server, error) {
 func (s *Server) serve(l net.Listener, h http.Handler) {
 	srv := &http.Server{
 		Handler: h, MaxHeaderBytes: 8 << 10,
+		ErrorLog:    log.New(io.Discard, "", 0), // what strangers send is no news
 		ReadTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second,
 	}
 	s.servers = append(s.servers, srv)
-	s.done.Go(func() { _ = srv.Serve(l) })
+	s.done.Go(func() { _ = srv.Serve(limit(l, maxConnections)) })
 }
 
 // HTTP is the address of the health endpoints, nil where they are not served.
