@@ -4,6 +4,7 @@ package relay
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"plumbline/logs"
@@ -18,8 +19,13 @@ const lookInterval = 500 * time.Millisecond
 // watch compares the kernel with intent until ctx ends, and follows the network.
 func (o *offload) watch(ctx context.Context) {
 	var changes <-chan nexthop.Batch
+	var again reconcile.Affected // what is asked for again at each look; nil: what waits only
+	unheard := func(why string) {
+		again = func(netip.Addr, netip.Addr, nexthop.NextHop) bool { return true }
+		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "the kernel does not tell of changed routes and neighbours, so every next hop is asked for again each second", Error: why})
+	}
 	if w, err := nexthop.Changes(ctx); err != nil {
-		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "changes of routes and neighbours are not followed: a changed next hop needs a restart", Error: err.Error()})
+		unheard(err.Error())
 	} else {
 		changes = w
 	}
@@ -34,6 +40,10 @@ func (o *offload) watch(ctx context.Context) {
 		case batch, listening := <-changes:
 			if !listening {
 				changes = nil
+				if ctx.Err() == nil {
+					unheard("rtnetlink can't be read any more")
+				}
+				continue
 			}
 			if r := o.loaded(); r != nil {
 				r.Refresh(batch.Affects)
@@ -48,7 +58,7 @@ func (o *offload) watch(ctx context.Context) {
 			})
 			if looks++; looks%2 == 0 {
 				o.lookOr((*reconcile.Reconciler).CheckRoutes)
-				o.lookOr(func(r *reconcile.Reconciler) error { r.Refresh(nil); return nil })
+				o.lookOr(func(r *reconcile.Reconciler) error { r.Refresh(again); return nil })
 				o.checkDevice(ctx)
 			}
 		}
