@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"plumbline/bpf"
@@ -93,11 +94,19 @@ func (p *pins) generation() uint32 {
 	return highest
 }
 
-// clear removes the pins but not the locked folder.
+// clear removes the pins but not the locked folder. A router that is still
+// attached is detached first: when the last pin of a link is removed, the kernel
+// takes the program off its device some time later only, and until then the next
+// one finds the device taken.
 func (p *pins) clear() error {
 	entries, err := os.ReadDir(p.dir)
 	if err != nil {
 		return err
+	}
+	if l, err := link.LoadPinnedLink(filepath.Join(p.dir, "link"), nil); err == nil {
+		// EINVAL: it is off already. Any other failure shows at the attaching.
+		_ = l.Detach()
+		_ = l.Close()
 	}
 	for _, e := range entries {
 		if err := os.Remove(filepath.Join(p.dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
