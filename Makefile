@@ -31,6 +31,10 @@ demo: build ## the story in half a minute: kernel path, reload, incident (root; 
 	@$(GO) build -trimpath -o bin/ ./relay/demo
 	@exec bin/demo $(DEMOFLAGS)
 
+bench: build ## compare with coturn, pion/turn, a floor and jq, some 8 minutes (root; BENCHFLAGS=-short for a brief look)
+	@$(GO) build -trimpath -o bin/ ./relay/bench
+	@exec bin/bench $(BENCHFLAGS)
+
 generate: ## rebuild what is generated: BPF objects (needs clang-14), the log schema
 	$(GO) generate ./...
 
