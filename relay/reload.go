@@ -69,8 +69,8 @@ func (r *Relay) take(u watch.Update) {
 	if !r.bringIntoForce(now, next) {
 		return
 	}
-	r.account.Reconfigure(next.generation, cfg.Logs.SummaryInterval)
 	r.do(func() { r.execute(r.core.Reconfigure(time.Now(), coreConfig(cfg, r.addrs, r.nonce))) })
+	r.account.Reconfigure(next.generation, cfg.Logs.SummaryInterval)
 	if err := r.log.Reconfigure(settings(cfg)); err != nil {
 		r.log.Log(logs.Diagnostic{Level: logs.Error, Text: "the log goes on with its old settings", Error: err.Error()})
 	}

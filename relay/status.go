@@ -51,7 +51,7 @@ func (r *Relay) status() Status {
 		ConfigFile: pathOrNil(c.path), Generation: c.generation, Digest: c.digest, Intended: describeIntent(c),
 		Offload: r.offload.status(), Datapath: "userspace",
 	}
-	if s.Offload.Attached && c.Offload.Enabled {
+	if s.Offload.Attached && c.Offload.Enabled && !r.offload.standingDrift() {
 		s.Datapath = "kernel"
 	}
 	if k := r.offload.loaded(); k != nil {
