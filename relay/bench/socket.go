@@ -82,3 +82,6 @@ func poll(fd int, p []byte) (int, error) {
 	}
 	return 0, fmt.Errorf("receiving: %w", errno)
 }
+
+// yield lets another thread that waits for this CPU run (sched_yield(2)).
+func yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
