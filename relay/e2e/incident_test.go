@@ -150,11 +150,17 @@ func lineAt(lines []logstest.Line, number string) string {
 // that what it cost can be told to the packet.
 func countersAround(t *testing.T, lines []logstest.Line) {
 	t.Helper()
-	// Other parts of the relay log at the same time: a few lines may stand between.
-	const between = 20
+	// Other parts of the relay log at the same time, so that lines may stand
+	// between, but no time: the counters of every interval are no substitute.
+	const close = 250 * time.Millisecond
+	at := func(l logstest.Line) time.Time {
+		when, err := time.Parse(time.RFC3339Nano, l.Time)
+		must(t, err)
+		return when
+	}
 	near := func(from, step int) (c logs.DatapathCounters, ok bool) {
-		for n := 1; n <= between && from+n*step >= 0 && from+n*step < len(lines); n++ {
-			if l := lines[from+n*step]; l.Event == "datapath.counters" {
+		for n := from + step; n >= 0 && n < len(lines) && at(lines[n]).Sub(at(lines[from])).Abs() < close; n += step {
+			if l := lines[n]; l.Event == "datapath.counters" {
 				l.Decode(t, &c)
 				return c, true
 			}

@@ -4,8 +4,10 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -170,10 +172,21 @@ func (s *scene) startCoturn(u stage.Uclient) func() stage.Traffic {
 		s.Helper()
 		got := end()
 		if want := max(u.Clients, 1) * u.Messages; got.Sent != want || got.Lost != 0 {
-			s.Errorf("coturn's client sent %d messages of %d and received %d; %s\n%s", got.Sent, want, got.Received, s.losses(), got.Output)
+			s.Errorf("coturn's client sent %d messages of %d and received %d\nthe hosts' kernels: %s\nthe relay: %s\n%s", got.Sent, want, got.Received, s.losses(), s.counters(), got.Output)
 		}
 		return got
 	}
+}
+
+// counters are the newest in the log, as they are.
+func (s *scene) counters() string {
+	lines, err := s.relay.Lines()
+	for _, l := range slices.Backward(lines) {
+		if l.Event == "datapath.counters" {
+			return string(l.Raw)
+		}
+	}
+	return fmt.Sprintf("no counters in the log (%v)", err)
 }
 
 // startLossy is startCoturn for where losses are expected.
