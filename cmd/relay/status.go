@@ -34,7 +34,7 @@ func (c *statusCommand) Run(s *surroundings) error {
 	if err != nil {
 		return err
 	}
-	r, err := gather(cfg, c.Config)
+	r, err := gather(cfg)
 	if err != nil {
 		return err
 	}
@@ -118,10 +118,10 @@ type routesReport struct {
 
 // gather reads both sides. A relay's routes change while it runs, so a
 // difference in their number alone is looked at again before it is believed.
-func gather(cfg *config.Config, file string) (*report, error) {
+func gather(cfg *config.Config) (*report, error) {
 	const looks = 5
 	for n := 1; ; n++ {
-		r, routesAlone, err := look(cfg, file)
+		r, routesAlone, err := look(cfg)
 		if err != nil || !routesAlone || n == looks {
 			return r, err
 		}
@@ -129,7 +129,7 @@ func gather(cfg *config.Config, file string) (*report, error) {
 	}
 }
 
-func look(cfg *config.Config, file string) (r *report, routesAlone bool, err error) {
+func look(cfg *config.Config) (r *report, routesAlone bool, err error) {
 	r = &report{Relay: cfg.Relay.Name, Datapath: "userspace", Diff: []logs.Difference{}}
 	asked := r.ask(cfg)
 	if asked != nil {
@@ -137,10 +137,11 @@ func look(cfg *config.Config, file string) (r *report, routesAlone bool, err err
 	}
 	kernel, err := readKernel(cfg.Relay.Name, &r.Routes)
 	switch {
+	case asked != nil && errors.Is(err, fs.ErrNotExist):
+		return nil, false, fmt.Errorf("no relay named %q answers, and none has left pins: %w", cfg.Relay.Name, asked)
+	case asked != nil && err != nil:
+		return nil, false, fmt.Errorf("no relay named %q answers (%w), and the kernel's side can't be read: %w", cfg.Relay.Name, asked, err)
 	case errors.Is(err, fs.ErrNotExist):
-		if asked != nil {
-			return nil, false, fmt.Errorf("no relay named %q answers, and none has left pins: %w", cfg.Relay.Name, asked)
-		}
 	case err != nil && r.Offload.Intended:
 		return nil, false, fmt.Errorf("the kernel's side can't be read: %w", err)
 	}
