@@ -30,6 +30,9 @@ func (c *probeCommand) Run(s *surroundings) error {
 	if c.Count < 1 || c.Count > 1_000_000 {
 		return fmt.Errorf("--count %d: want 1 to 1000000", c.Count)
 	}
+	if c.Timeout <= 0 {
+		return fmt.Errorf("--timeout %v: want a time above 0, such as 3s", c.Timeout)
+	}
 	if o.Server == "" {
 		o.Server = "127.0.0.1:" + probe.DefaultPort
 		if c.IPv6 {

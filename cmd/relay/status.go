@@ -177,8 +177,8 @@ func (r *report) ask(cfg *config.Config) error {
 	return nil
 }
 
-// fromLogOrFile takes it from the newest config.applied of this instance, else
-// from the config file, which knows no generation.
+// fromLogOrFile takes it from the newest config.applied or checkpoint of this
+// instance, else from the config file, which knows no generation.
 func (r *report) fromLogOrFile(cfg *config.Config) {
 	r.Offload = offloadReport{Intended: cfg.Offload.Enabled, Interface: cfg.Offload.Interface}
 	if a, ok := newestApplied(cfg.Logs.Dir, cfg.Relay.Name); ok {

@@ -3,14 +3,8 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"slices"
 	"text/tabwriter"
 
 	"plumbline/logs"
@@ -37,7 +31,7 @@ func (r *report) write(out io.Writer) error {
 	if r.Allocations != nil {
 		line("allocations\t%d", *r.Allocations)
 	}
-	line("routes\tintended %s  kernel %s%s", number(r.Routes.Intended), number(r.Routes.Kernel), r.waiting())
+	line("routes\tintended %s  kernel %s%s", number(r.Routes.Intended, "unknown"), number(r.Routes.Kernel, "none"), r.waiting())
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -89,9 +83,9 @@ func (r *report) waiting() string {
 	return fmt.Sprintf("  (%d channels are relayed in user space)", *r.Routes.Waiting)
 }
 
-func number(n *int) string {
+func number(n *int, without string) string {
 	if n == nil {
-		return "none"
+		return without
 	}
 	return fmt.Sprint(*n)
 }
@@ -130,42 +124,4 @@ func (r *report) writeSides(out io.Writer) error {
 		fmt.Fprintf(w, "  %s\t%s\t%s%s\n", row[0], row[1], row[2], mark)
 	}
 	return w.Flush()
-}
-
-// newestApplied finds the last config.applied that an instance logged. Its
-// files are read from the newest back; lines that can't be read are passed over.
-func newestApplied(dir, instance string) (logs.ConfigApplied, bool) {
-	files, _ := filepath.Glob(filepath.Join(dir, "relay-*.log"))
-	slices.Sort(files)
-	slices.Reverse(files)
-	files = append([]string{filepath.Join(dir, "relay.log")}, files...)
-	for _, file := range files {
-		if a, ok := lastApplied(file, instance); ok {
-			return a, true
-		}
-	}
-	return logs.ConfigApplied{}, false
-}
-
-func lastApplied(file, instance string) (found logs.ConfigApplied, ok bool) {
-	f, err := os.Open(file)
-	if err != nil {
-		return found, false
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if !bytes.Contains(lines.Bytes(), []byte(`"event":"config.applied"`)) {
-			continue
-		}
-		var a struct {
-			Relay string `json:"relay"`
-			logs.ConfigApplied
-		}
-		if json.Unmarshal(lines.Bytes(), &a) == nil && a.Relay == instance {
-			found, ok = a.ConfigApplied, true
-		}
-	}
-	return found, ok
 }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+func saying(event, instance string, generation int) string {
+	return fmt.Sprintf(`{"time":"2026-11-24T03:22:12.120000000Z","severity":"INFO","message":"m","event":%q,"relay":%q,"run":"r","seq":1,"generation":%d,"digest":"d%d","intended":{"abi":1,"generation":%d,"enabled":true}}`+"\n",
+		event, instance, generation, generation, generation)
+}
+
+// What was applied long ago stands in a rotated file that is compressed or
+// gone; the checkpoint of the live one says it as well.
+func TestIntentIsFoundAfterRotation(t *testing.T) {
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  uint32
+	}{
+		"checkpoint alone":            {map[string]string{"relay.log": saying("checkpoint.started", "edge", 5)}, 5},
+		"applied after checkpoint":    {map[string]string{"relay.log": saying("checkpoint.started", "edge", 5) + saying("config.applied", "edge", 6)}, 6},
+		"checkpoint after applied":    {map[string]string{"relay.log": saying("config.applied", "edge", 6) + saying("checkpoint.started", "edge", 7)}, 7},
+		"another's checkpoint":        {map[string]string{"relay.log": saying("checkpoint.started", "other", 5)}, 0},
+		"nothing in force yet":        {map[string]string{"relay.log": saying("checkpoint.started", "edge", 0)}, 0},
+		"behind something very long":  {map[string]string{"relay.log": saying("config.applied", "edge", 1) + strings.Repeat("\x00", 3<<20) + "\n" + saying("config.applied", "edge", 2)}, 2},
+		"a half line at the end":      {map[string]string{"relay.log": saying("config.applied", "edge", 3) + saying("config.applied", "edge", 4)[:150]}, 3},
+		"compressed with zstd":        {map[string]string{"relay-20261124T000000.000Z.log.zst": saying("config.applied", "edge", 8)}, 8},
+		"compressed with gzip":        {map[string]string{"relay-20261124T000000.000Z.log.gz": saying("config.applied", "edge", 9)}, 9},
+		"the newest file comes first": {map[string]string{"relay-20261124T000000.000Z.log.gz": saying("config.applied", "edge", 9), "relay-20261125T000000.000Z.log": saying("config.applied", "edge", 10)}, 10},
+		"not compressed at all":       {map[string]string{"relay-20261125T000000.000Z.log.zst": "junk", "relay-20261125T000001.000Z.log.gz": "junk", "relay-20261124T000000.000Z.log": saying("config.applied", "edge", 11)}, 11},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			for file, text := range c.files {
+				leave(t, filepath.Join(dir, file), text)
+			}
+			got, ok := newestApplied(dir, "edge")
+			if ok != (c.want != 0) || got.Generation != c.want || got.Intended.Generation != c.want {
+				t.Fatalf("found %t %+v, want generation %d", ok, got, c.want)
+			}
+		})
+	}
+}
+
+// leave writes a file, compressed as its name says.
+func leave(t *testing.T, file, text string) {
+	t.Helper()
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if text == "junk" {
+		_, err = f.WriteString(text)
+	} else if strings.HasSuffix(file, ".zst") {
+		var w *zstd.Encoder
+		if w, err = zstd.NewWriter(f); err == nil {
+			_, err = w.Write([]byte(text))
+			w.Close()
+		}
+	} else if strings.HasSuffix(file, ".gz") {
+		w := gzip.NewWriter(f)
+		_, err = w.Write([]byte(text))
+		w.Close()
+	} else {
+		_, err = f.WriteString(text)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
