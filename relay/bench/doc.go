@@ -10,7 +10,7 @@
 // sides of a ratio.
 //
 //	direct    client to peer, without a relay: what load and wire cost
-//	floor     an XDP program with the flows as constants (floor.c)
+//	floor     an XDP program with the flows as constants (xdp.c)
 //	kernel    the relay with its router attached natively
 //	userspace the relay with offload disabled
 //	coturn    turnserver with its defaults

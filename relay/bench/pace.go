@@ -39,7 +39,6 @@ func (p *pacer) run(ctx context.Context, d time.Duration) (sent uint64, took tim
 			due = p.rate*took.Seconds() - float64(sent) - given
 			if most := p.rate*debt.Seconds() + float64(p.quantum); due > most {
 				given += due - most
-				due = most
 			}
 		}
 		if due < float64(p.quantum) {

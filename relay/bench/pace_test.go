@@ -107,3 +107,11 @@ func TestMaximumOfARelayThatDeliversNothing(t *testing.T) {
 		t.Errorf("found %v (%v), want 0", got, err)
 	}
 }
+
+// A relay that is good at the moderate rate, and at no higher one.
+func TestMaximumKnowsTheModerateRate(t *testing.T) {
+	try := func(rate float64) (outcome, error) { return outcome{offered: min(rate, 1e6)}, nil }
+	if got, err := maximum(outcome{20_000, 19_900}, try, 0.01, 3); err != nil || got != 19_900 {
+		t.Errorf("found %v (%v), want 19900", got, err)
+	}
+}

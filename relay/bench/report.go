@@ -60,7 +60,7 @@ func (r results) table(w io.Writer, columns []column) {
 
 // report prints what the rounds gave.
 func (r results) report(w io.Writer, o loadOptions) {
-	fmt.Fprintf(w, "%d rounds; medians (least–most); ratios are medians of the rounds' own ratios. %d clients with a channel each, %d bytes a datagram at the peer.\n\n",
+	fmt.Fprintf(w, "Rounds: %d; medians (least–most); ratios are medians of the rounds' own ratios. %d clients with a channel each, %d bytes a datagram at the peer.\n\n",
 		len(r[coturn]), clients, o.payload)
 	fmt.Fprintf(w, "CPU time of the whole machine per relayed packet at %.0f packets/s, to the peer and then to the clients; net: less the time of the same load without a relay, in the same round\n\n", o.rate)
 	r.table(w, []column{

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -35,7 +34,9 @@ func (s *source) run(ctx context.Context, frames [][]byte, rate float64, n int, 
 			defer mu.Unlock()
 			sent += one
 			took = max(took, during)
-			err = errors.Join(err, failed)
+			if err == nil {
+				err = failed // one is enough: they all end for the same reason
+			}
 		})
 	}
 	wait.Wait()

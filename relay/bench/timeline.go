@@ -58,7 +58,7 @@ func timelines(ctx context.Context, w io.Writer, progress func(string), analyze 
 			p.lines = lines
 		}
 	}
-	fmt.Fprintf(w, "`analyze timeline` and jq's one-liner over the same folder, %d MB, whole processes in turns, %d rounds\n\n",
+	fmt.Fprintf(w, "`analyze timeline` and jq's one-liner over the same folder, %d MB, whole processes in turns; rounds: %d\n\n",
 		written/1e6, rounds)
 	fmt.Fprintf(w, "| | seconds | MB/s | lines printed |\n| --- | ---: | ---: | ---: |\n")
 	for _, p := range programs {

@@ -144,3 +144,29 @@ func TestChecksum(t *testing.T) {
 		t.Errorf("odd length: got %#x", got)
 	}
 }
+
+// A sum of 0 is sent as 0xffff (RFC 768), by hosts and by the floor alike.
+func TestChecksumThatWouldBeZero(t *testing.T) {
+	var sums [2]int // 0, 0xffff
+	var payload []byte
+	for n := range 1 << 16 {
+		p := binary.BigEndian.AppendUint16(make([]byte, stampSize), uint16(n))
+		switch f := frame(testRelay.at(relayedPort), testPeer, p); binary.BigEndian.Uint16(f[headersSize-2:]) {
+		case 0:
+			sums[0]++
+		case 0xffff:
+			sums[1]++
+			payload = p
+		}
+	}
+	if sums[0] != 0 || sums[1] == 0 {
+		t.Fatalf("%d frames have the checksum 0, %d have 0xffff", sums[0], sums[1])
+	}
+	_, out, err := loadTest(t).FloorRelay.Test(frame(testClient, testRelay, channelData(channelNumber, payload)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := frame(testRelay.at(relayedPort), testPeer, payload); !bytes.Equal(out, want) {
+		t.Errorf("got  %x\nwant %x", out, want)
+	}
+}
