@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,5 +77,30 @@ func leave(t *testing.T, file, text string) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An operator asks for the status because an edit went wrong: the relay goes on
+// with what it has, and so does the answer.
+func TestStatusWhileTheFileIsBad(t *testing.T) {
+	dir := t.TempDir()
+	file, socket := filepath.Join(dir, "relay.yaml"), filepath.Join(dir, "relay.sock")
+	leave(t, file, fmt.Sprintf("relay: {name: %s}\noffload: {enabled: false}\nallocations: {ports: 60000-50000}\nlogs: {dir: %s}\nadmin: {socket: %s}\n",
+		fmt.Sprintf("status-bad-%d", os.Getpid()), dir, socket))
+	if got := command("status", "--config", file); got.code != 1 || !strings.Contains(got.err, file+":3:") {
+		t.Fatalf("nothing answers: exit %d:\n%s%s", got.code, got.out, got.err)
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"run":"01RUN","pid":7,"generation":4,"digest":"0123456789abcdef","datapath":"userspace"}`)
+	})}
+	go server.Serve(listener)
+	defer server.Close()
+	got := command("status", "--config", file)
+	if got.code != 0 || !strings.Contains(got.out, "generation 4") || !strings.Contains(got.err, file+":3:") {
+		t.Fatalf("exit %d:\n%s%s", got.code, got.out, got.err)
 	}
 }

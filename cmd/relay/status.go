@@ -30,12 +30,20 @@ type statusCommand struct {
 // Run shows both sides. Exit 0 when they are the same or no offload is intended,
 // 2 when they differ, 1 on an error.
 func (c *statusCommand) Run(s *surroundings) error {
-	cfg, err := c.config()
-	if err != nil {
-		return err
+	cfg, refused := c.config()
+	if refused != nil {
+		// A relay goes on while its file is bad, and that is when one asks.
+		if cfg = config.Whereabouts(c.Config); cfg == nil {
+			return refused
+		}
 	}
 	r, err := gather(cfg)
-	if err != nil {
+	switch {
+	case refused != nil && (err != nil || r.Source == "file"):
+		return refused
+	case refused != nil:
+		fmt.Fprintln(s.err, "relay: the config file is refused, what follows is what the relay keeps:", refused)
+	case err != nil:
 		return err
 	}
 	if c.JSON {
