@@ -31,6 +31,12 @@ import (
 	"plumbline/relay/turn"
 )
 
+// socketQueue is how many bytes may wait in a socket while this process does not
+// run: some 5,000 short datagrams. The kernel's default of 208 KiB holds 270, a
+// second of a few clients on a busy machine. It is a bound, not an allocation,
+// and net.ipv4.udp_mem bounds all sockets together.
+const socketQueue = 4 << 20
+
 // Options are what `relay run` was asked for.
 type Options struct {
 	// ConfigFile is the watched file; "" runs the embedded default.
@@ -116,7 +122,7 @@ func Run(ctx context.Context, opt Options) error {
 // serve starts every part in the order in which they need each other, and ends
 // them in the reverse one.
 func (r *Relay) serve(ctx context.Context, cfg *config.Config, data []byte) error {
-	plane, err := datapath.New(datapath.Options{Listen: cfg.Listen, Control: r.receive})
+	plane, err := datapath.New(datapath.Options{Listen: cfg.Listen, Control: r.receive, ReadBuffer: socketQueue})
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ type Options struct {
 	// Now is the clock that expiries are held against; default time.Now.
 	Now func() time.Time
 	// ReadBuffer and WriteBuffer ask for the sockets' queues in bytes, within
-	// net.core.rmem_max and wmem_max; 0 leaves the kernel's defaults.
+	// net.core.rmem_max (unless this process has CAP_NET_ADMIN) and wmem_max; 0 leaves the kernel's defaults.
 	ReadBuffer, WriteBuffer int
 }
 

@@ -153,6 +153,23 @@ func relay(address netip.AddrPort, options Options) (*socket, error) {
 	return s, nil
 }
 
+// setReadBuffer sets a socket's queue beyond net.core.rmem_max where this process
+// may (CAP_NET_ADMIN), else up to it.
+func setReadBuffer(conn *net.UDPConn, bytes int) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var forced error
+	err = raw.Control(func(fd uintptr) {
+		forced = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes)
+	})
+	if err != nil || forced == nil {
+		return err
+	}
+	return conn.SetReadBuffer(bytes)
+}
+
 func open(address netip.AddrPort, options Options, configure func(fd int) error) (*socket, error) {
 	if !address.IsValid() || address.Addr().Is4In6() {
 		return nil, errors.New("not an IPv4 or IPv6 address with a port")
@@ -182,7 +199,7 @@ func open(address netip.AddrPort, options Options, configure func(fd int) error)
 	}
 	conn := packets.(*net.UDPConn)
 	if options.ReadBuffer > 0 {
-		err = conn.SetReadBuffer(options.ReadBuffer)
+		err = setReadBuffer(conn, options.ReadBuffer)
 	}
 	if err == nil && options.WriteBuffer > 0 {
 		err = conn.SetWriteBuffer(options.WriteBuffer)

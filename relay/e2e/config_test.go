@@ -18,6 +18,7 @@ import (
 // The config that is nothing but defaults is the one that a relay once never
 // wrote, because nothing had changed. It must be in the map byte for byte.
 func TestDefaultConfigByteForByte(t *testing.T) {
+	needs(t, "bpftool")
 	t.Parallel()
 	s := play(t, testbed.Options{}, stage.Config{Offload: "{interface: eth0}"})
 	got := s.activeSlot()
@@ -42,7 +43,6 @@ func TestDefaultConfigByteForByte(t *testing.T) {
 		t.Errorf("the kernel holds %x, Encode gives %x", got, want.Encode())
 	}
 	// bpftool is another reader, which knows nothing of ours.
-	needs(t, "bpftool")
 	if code, out := s.run("bpftool", "map", "dump", "pinned", s.pins()+"/config_slots"); code != 0 || has(out, "generation", "0") != nil {
 		t.Errorf("bpftool map dump: exit %d\n%s", code, out)
 	}

@@ -56,7 +56,7 @@ func (s *scene) status(exit int) status {
 // a relay that comes after a dead one starts above its generation and leaves
 // nothing of it.
 func TestStatusFromPins(t *testing.T) {
-	needs(t, "turnutils_uclient", "turnutils_peer", "bpftool")
+	needs(t, "turnutils_uclient", "turnutils_peer", "bpftool", "ip")
 	t.Parallel()
 	s := play(t, testbed.Options{}, stage.Config{})
 	s.peer()

@@ -3,9 +3,14 @@
 package e2e
 
 import (
+	"net"
+	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"plumbline/logs"
 	"plumbline/logs/logstest"
@@ -61,6 +66,42 @@ func TestWaysOfCoturnsClient(t *testing.T) {
 			}
 			noSecrets(t, lines)
 		})
+	}
+}
+
+// A relay that the machine leaves no time for a while has its sockets' queues to
+// live on: what came meanwhile is relayed when it runs again.
+func TestStalledRelayLosesNothing(t *testing.T) {
+	t.Parallel()
+	s := play(t, testbed.Options{}, stage.Config{Offload: "{enabled: false}"})
+	peer := s.bed.Host("peer")
+	conn, err := peer.ListenUDP(netip.AddrPortFrom(peer.Addr(), 0))
+	must(t, err)
+	defer conn.Close()
+	c := newClient(s)
+	for _, socket := range []*net.UDPConn{conn, c.conn} {
+		raw, err := socket.SyscallConn()
+		must(t, err)
+		must(t, raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) }))
+		must(t, err)
+	}
+	c.allocate()
+	c.bind(0x4000, conn.LocalAddr().(*net.UDPAddr).AddrPort())
+	const messages = 2000
+	must(t, s.relay.Signal(syscall.SIGSTOP))
+	for range messages {
+		c.send(0x4000, "while the relay does not run")
+	}
+	must(t, s.relay.Signal(syscall.SIGCONT))
+	b := make([]byte, 100)
+	for n := range messages {
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if _, err := conn.Read(b); err != nil {
+			t.Fatalf("%d of %d messages reached the peer: %v\n%s\n%s", n, messages, err, s.losses(), s.counters())
+		}
+	}
+	if got := final(t, s.finish()); got.Userspace.Overflowed != 0 || got.Userspace.Relayed != messages {
+		t.Errorf("the final counters are %s", asJSON(got))
 	}
 }
 
