@@ -24,7 +24,7 @@ check: ## gofmt, go vet, staticcheck, clang-format where it is installed
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "not gofmt-clean: run gofmt -w on these"; exit 1; }
 	$(GO) vet ./...
 	$(STATICCHECK) ./...
-	@if command -v clang-format-14 >/dev/null; then clang-format-14 --dry-run -Werror bpf/*.c bpf/*.h; \
+	@if command -v clang-format-14 >/dev/null; then clang-format-14 --dry-run -Werror bpf/*.c bpf/*.h relay/bench/*.c; \
 	 else echo "clang-format-14 is not installed: C formatting was NOT checked"; fi
 
 demo: build ## the story in half a minute: kernel path, reload, incident (root; DEMOFLAGS='--keep DIR' keeps the log)
@@ -34,6 +34,11 @@ demo: build ## the story in half a minute: kernel path, reload, incident (root; 
 bench: build ## compare with coturn, pion/turn, a floor and jq, some 8 minutes (root; BENCHFLAGS=-short for a brief look)
 	@$(GO) build -trimpath -o bin/ ./relay/bench
 	@exec bin/bench $(BENCHFLAGS)
+
+FUZZTIME ?= 30s
+fuzz: ## fuzz each entry point for FUZZTIME (30s): the router against its model (root), the core, the parsers
+	@set -e; for f in bpf:FuzzRouter relay/turn:FuzzHandle relay/turn:FuzzParseSend relay/turn:FuzzParseChannelData relay/config:FuzzParse; do \
+	 echo "== $$f"; $(GO) test ./$${f%%:*} -run '^$$' -fuzz "^$${f##*:}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x; done
 
 generate: ## rebuild what is generated: BPF objects (needs clang-14), the log schema
 	$(GO) generate ./...
