@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // DefaultMaxFlows is two directions each of 65,536 channels.
@@ -93,8 +94,13 @@ func load(maxFlows uint32, replace map[string]*ebpf.Map) (*ebpf.Program, routerM
 	if errors.Is(err, ebpf.ErrNotSupported) {
 		err = fmt.Errorf("%w; the router needs Linux 6.1", err)
 	}
+	if errors.Is(err, unix.EPERM) {
+		// The library guesses at a memory limit, which has not bound BPF maps
+		// since Linux 5.11.
+		err = fmt.Errorf("%w: it takes CAP_BPF and CAP_NET_ADMIN", unix.EPERM)
+	}
 	if err != nil {
-		return nil, routerMaps{}, fmt.Errorf("load the router (it takes CAP_BPF and CAP_NET_ADMIN): %w", err)
+		return nil, routerMaps{}, fmt.Errorf("load the router: %w", err)
 	}
 	return loaded.Router, loaded.routerMaps, nil
 }

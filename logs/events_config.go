@@ -50,6 +50,9 @@ func (ConfigRejected) Name() string       { return "config.rejected" }
 func (ConfigRejected) Severity() Severity { return Error }
 func (e ConfigRejected) Message() string {
 	at := e.Path
+	if e.Line == 0 && strings.Contains(e.Error, e.Path) { // it names the file itself
+		return fmt.Sprintf("config refused, generation %d stays in force: %s", e.KeptGeneration, e.Error)
+	}
 	if e.Line > 0 {
 		at = fmt.Sprintf("%s:%d:%d", e.Path, e.Line, e.Column)
 	}
@@ -79,6 +82,8 @@ func (e ConfigApplied) Severity() Severity {
 }
 func (e ConfigApplied) Message() string {
 	switch {
+	case e.Verified == nil && e.Intended.Enabled:
+		return fmt.Sprintf("config %d applied in user space in %d µs, the offload that it intends is not in use", e.Generation, e.DurationUS)
 	case e.Verified == nil:
 		return fmt.Sprintf("config %d applied in user space in %d µs, offload is not in use", e.Generation, e.DurationUS)
 	case *e.Verified:

@@ -71,11 +71,14 @@ type RouteFailed struct {
 	// Pending says that nothing is wrong: the route follows as soon as the
 	// first packet has made the kernel resolve the next hop.
 	Pending bool `json:"pending"`
+	// ByDesign says that the router does not carry such a route at all, and
+	// nobody should look for a cause.
+	ByDesign bool `json:"by_design"`
 }
 
 func (RouteFailed) Name() string { return "route.failed" }
 func (e RouteFailed) Severity() Severity {
-	if e.Pending {
+	if e.Pending || e.ByDesign {
 		return Info
 	}
 	return Warn
@@ -177,17 +180,24 @@ func (RouteDecision) Name() string       { return "route.decision" }
 func (RouteDecision) Severity() Severity { return Info }
 func (e RouteDecision) Message() string {
 	if e.Allocation == nil {
-		return fmt.Sprintf("%d packets %s in %s: %s", e.Packets, past(e.Verdict), place(e.Datapath), e.Reason)
+		return fmt.Sprintf("%s %s in %s: %s", packets(e.Packets), past(e.Verdict), place(e.Datapath), e.Reason)
 	}
 	whither := "→ peer"
 	if e.Direction == "to_client" {
 		whither = "→ client"
 	}
-	what := fmt.Sprintf("%d packets", e.Packets)
+	what := packets(e.Packets)
 	if e.Change == "first" {
 		what = "first packets"
 	}
 	return fmt.Sprintf("%s %s %s: %s %s in %s (%s)", *e.Allocation, e.Peer, whither, what, past(e.Verdict), place(e.Datapath), e.Reason)
+}
+
+func packets(n uint64) string {
+	if n == 1 {
+		return "1 packet"
+	}
+	return fmt.Sprintf("%d packets", n)
 }
 
 func past(verdict string) string {

@@ -38,6 +38,7 @@ type offload struct {
 	dev        device.Info
 	mode       string // native, generic: as read from the kernel
 	pins       *pins
+	unpinned   bool   // there can be no pins, and that was said
 	reason     string // why there is no router although one is intended
 	swallows   bool   // the device lost our frames in every mode: left until a restart
 	// placed is what was attached last. The reconciler asks for it while it
@@ -72,21 +73,27 @@ func (o *offload) adopt(cfg *config.Config) (uint32, error) {
 		return 0, err
 	}
 	if err != nil && cfg.Offload.Enabled {
-		o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "the router's maps will not be pinned, so relay status can't read the kernel when the relay does not answer", Error: err.Error()})
+		o.sayUnpinned(err)
 	}
 	o.pins = p
 	return generation, nil
+}
+
+func (o *offload) sayUnpinned(err error) {
+	o.unpinned = true
+	o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "the router's maps will not be pinned, so relay status can't read the kernel when the relay does not answer", Error: err.Error()})
 }
 
 // apply makes the kernel follow a config. It returns an error where the config
 // must not come into force: the kernel refused it, or offload.required is set
 // and the router can't be had.
 func (o *offload) apply(next *inForce) error {
+	began := time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !next.Offload.Enabled && o.router == nil {
 		o.intent = next
-		o.logUserspace(next, 0)
+		o.logUserspace(next, time.Since(began))
 		return nil
 	}
 	before := o.intent
@@ -102,7 +109,7 @@ func (o *offload) apply(next *inForce) error {
 			if next.Offload.Required {
 				return o.refuse(before, next, err)
 			}
-			o.logUserspace(next, 0)
+			o.logUserspace(next, time.Since(began))
 			return nil
 		}
 		o.reason = ""
@@ -150,9 +157,9 @@ func (o *offload) load(c *inForce) (err error) {
 	if o.dev, err = device.Inspect(c.Offload.Interface); err != nil {
 		return err
 	}
-	if o.pins == nil { // offload was off at the start
+	if o.pins == nil && !o.unpinned { // offload was off at the start
 		if o.pins, _, err = openPins(c.Relay.Name); err != nil {
-			o.sink.Log(logs.Diagnostic{Level: logs.Warn, Text: "the router's maps will not be pinned", Error: err.Error()})
+			o.sayUnpinned(err)
 		}
 	}
 	if o.router, err = bpf.Load(bpf.LoadOptions{}); err != nil {

@@ -203,6 +203,11 @@ func TestWhatTheLogCannotProve(t *testing.T) {
 			r.Line(logs.RouteFailed{Route: route(), Error: "next hop not resolved", Datapath: "userspace", Pending: true})
 			return stop(r)
 		},
+		"a route that the router does not carry": func() [][]byte {
+			r := relay(true)
+			r.Line(logs.RouteFailed{Route: route(), Error: "hairpin", Datapath: "userspace", ByDesign: true})
+			return stop(r)
+		},
 		"offload switched off": func() [][]byte {
 			r := relay(true)
 			r.Line(logs.OffloadDetached{Interface: "eth0", Reason: "config"})

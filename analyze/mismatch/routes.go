@@ -59,7 +59,9 @@ func (r *run) routeRepaired(l *analyze.Line, e logs.RouteRepaired) {
 }
 
 func (r *run) routeFailed(l *analyze.Line, e logs.RouteFailed) {
-	if e.Pending { // nothing is wrong: the route follows with the first packet
+	// Nothing is wrong: the route follows with the first packet, or the router
+	// is not made for it.
+	if e.Pending || e.ByDesign {
 		return
 	}
 	if r.offload.gone || r.intended != nil && !r.intended.Enabled {

@@ -149,6 +149,9 @@ func (rd *reading) end() (analyze.Stats, error) {
 		return stats, errors.New("1 input could not be read (see above): what is in it is missing here")
 	case stats.Unreadable > 1:
 		return stats, fmt.Errorf("%d inputs could not be read (see above): what is in them is missing here", stats.Unreadable)
+	case stats.Lines == 0 && stats.BadLines > 0:
+		// "No findings" would be a claim about a log that nobody has seen.
+		return stats, errors.New("not one line of a relay's log is in this input: is it the right one?")
 	}
 	return stats, nil
 }

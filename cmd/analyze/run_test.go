@@ -83,6 +83,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"mismatches", nothing}, 1, "", "holds no relay.log"},
 		{[]string{"mismatches", "--event", "offload.*", bad}, 0, "0 findings", ""},
 		{[]string{"mismatches", garbage}, 0, "(and 1 bad line)", "relay.log:1: bad line: not a JSON object"},
+		{[]string{"mismatches", folder(t, map[string][]byte{"relay.log": []byte("no log at all\n")})}, 1, "", "not one line"},
 		{[]string{"mismatches", "--strict", garbage}, 1, "", "--strict"},
 		{[]string{"timeline", good}, 0, "pid 812", ""},
 		{[]string{"timeline", bad}, 0, "rolled back", ""},

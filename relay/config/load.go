@@ -79,6 +79,8 @@ func Check(w io.Writer, path string) int {
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 && len(c.Auth.Users) > 0 {
 		fmt.Fprintf(w, "%s: warning: it holds passwords and everyone on this machine can read it (mode %04o)\n", path, info.Mode().Perm())
 	}
-	fmt.Fprintf(w, "%s: ok, digest %s\n", path, c.Digest())
+	if _, err := fmt.Fprintf(w, "%s: ok, digest %s\n", path, c.Digest()); err != nil {
+		return 1 // nobody has read what was found
+	}
 	return 0
 }

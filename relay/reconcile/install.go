@@ -29,7 +29,7 @@ func (r *Reconciler) installWith(rt *route, known map[[2]netip.Addr]hopResult) {
 		if rt.failure != err.Error() {
 			rt.failure = err.Error()
 			r.opt.Sink.Log(logs.RouteFailed{Route: r.describe(rt), Error: err.Error(), Datapath: "userspace",
-				Pending: errors.Is(err, nexthop.ErrUnresolved)})
+				Pending: errors.Is(err, nexthop.ErrUnresolved), ByDesign: errors.Is(err, errNotCarried)})
 		}
 		return
 	}

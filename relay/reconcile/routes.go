@@ -215,11 +215,11 @@ func (r *Reconciler) resolve(source, destination netip.Addr, known map[[2]netip.
 func (r *Reconciler) flows(rt *route, known map[[2]netip.Addr]hopResult) (toPeer, toClient bpf.Flow, err error) {
 	switch {
 	case !rt.peer.Addr().Unmap().Is4() || !rt.tuple.Client.Addr().Unmap().Is4():
-		return toPeer, toClient, errors.New("the router relays IPv4 alone")
+		return toPeer, toClient, fmt.Errorf("%w: the router relays IPv4 alone", errNotCarried)
 	case !r.inRange(rt):
 		return toPeer, toClient, fmt.Errorf("port %d is outside the router's range %d-%d", rt.relayed.Port(), r.intended.LowestPort, r.intended.HighestPort)
 	case rt.peer.Addr().Unmap() == rt.public.Addr().Unmap() || rt.peer.Addr().Unmap() == rt.relayed.Addr().Unmap():
-		return toPeer, toClient, errors.New("the peer is an allocation of this relay, and hairpin is relayed in user space")
+		return toPeer, toClient, fmt.Errorf("%w: the peer is this relay itself (hairpin)", errNotCarried)
 	}
 	client, server := unmapped(rt.tuple.Client), unmapped(rt.tuple.Server)
 	peer, relayed := unmapped(rt.peer), unmapped(rt.relayed)
@@ -246,6 +246,10 @@ func (r *Reconciler) flows(rt *route, known map[[2]netip.Addr]hopResult) (toPeer
 	}
 	return toPeer, toClient, nil
 }
+
+// errNotCarried is of routes that the router is not made for. They are no
+// failure: user space carries them.
+var errNotCarried = errors.New("not for the kernel")
 
 // hopError says which end can't be reached. Waiting for a neighbour is ordinary,
 // and said in fewer words than a failure.

@@ -206,6 +206,9 @@ func TestHairpinIsRelayedInUserSpace(t *testing.T) {
 	v := b.view()
 	v.Channels[0].Peer = netip.AddrPortFrom(v.Public.Addr(), 50001)
 	b.Publish(v)
+	if e := event[logs.RouteFailed](b); !e.ByDesign || e.Severity() != logs.Info {
+		t.Fatalf("%+v, want one by design", e)
+	}
 	b.expect("route.failed")
 	if len(b.kernel.routes) != 0 {
 		t.Fatal("a hairpin route went into the kernel")

@@ -4,7 +4,6 @@ package turn
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/pion/stun/v3"
@@ -62,8 +61,9 @@ func (s *Server) publish(a *allocation) {
 	s.do(Publish{a.view})
 }
 
-// remove ends an allocation. Routes of others that lead to it go first: its
-// port may soon be somebody else's.
+// remove ends an allocation. Channels of others that lead to it stay: they are
+// their clients' for as long as they live (RFC 8656 §12), and what comes for a
+// port without an allocation is dropped by the datapath.
 func (s *Server) remove(now time.Time, a *allocation, reason string) {
 	delete(s.allocations, a.tuple)
 	delete(s.byID, a.id)
@@ -73,7 +73,6 @@ func (s *Server) remove(now time.Time, a *allocation, reason string) {
 	for number := range a.channels {
 		s.unbind(a, number)
 	}
-	s.cutRoutesTo(now, a.public)
 	s.do(Withdraw{ID: a.id, Event: logs.AllocationDeleted{
 		Allocation: a.id,
 		Client:     logs.Addr{AddrPort: a.tuple.Client},
@@ -85,34 +84,11 @@ func (s *Server) remove(now time.Time, a *allocation, reason string) {
 	s.do(Release{a.relayed})
 }
 
-// cutRoutesTo takes away the channels that lead to a relayed transport address
-// of ours.
-func (s *Server) cutRoutesTo(now time.Time, public netip.AddrPort) {
-	var owners []*allocation
-	for owner := range s.hairpins[public] {
-		owners = append(owners, owner)
-	}
-	slices.SortFunc(owners, func(a, b *allocation) int { return int(a.number) - int(b.number) })
-	for _, owner := range owners {
-		number := owner.numbers[public]
-		s.unbind(owner, number)
-		s.publish(owner)
-		s.report(logs.ChannelExpired{Allocation: owner.id, Channel: logs.Channel(number),
-			Peer: logs.Addr{AddrPort: public}, Expires: logs.Time{Time: now}})
-	}
-}
-
 // unbind takes a channel out of every index.
 func (s *Server) unbind(a *allocation, number uint16) *channel {
 	ch := a.channels[number]
 	delete(a.channels, number)
 	delete(a.numbers, ch.peer)
-	if owners := s.hairpins[ch.peer]; owners != nil {
-		delete(owners, a)
-		if len(owners) == 0 {
-			delete(s.hairpins, ch.peer)
-		}
-	}
 	return ch
 }
 

@@ -70,12 +70,6 @@ func (s *Server) channelBind(r *request) {
 	} else {
 		a.channels[number] = &channel{peer: peer, expires: expires.Time}
 		a.numbers[peer] = number
-		if peer.Addr() == s.cfg.PublicIPv4 {
-			if s.hairpins[peer] == nil {
-				s.hairpins[peer] = map[*allocation]struct{}{}
-			}
-			s.hairpins[peer][a] = struct{}{}
-		}
 		event = logs.ChannelBound{Allocation: a.id, Channel: logs.Channel(number), Peer: logs.Addr{AddrPort: peer}, Expires: expires}
 	}
 	s.publish(a)

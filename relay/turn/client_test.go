@@ -100,13 +100,6 @@ func (w *world) run(effects []Effect) {
 			if v == nil {
 				w.t.Fatalf("Withdraw of %s, which is not published", e.ID)
 			}
-			for _, other := range w.views {
-				for _, ch := range other.Channels {
-					if other.ID != e.ID && ch.Peer == v.Public {
-						w.t.Fatalf("%s withdrawn while %s has a channel to it", e.ID, other.ID)
-					}
-				}
-			}
 			delete(w.views, e.ID)
 			w.events = append(w.events, e.Event)
 		}

@@ -45,7 +45,6 @@ type Server struct {
 	reservations map[token]*reservation
 	taken        map[netip.AddrPort]struct{} // asked for, in use, or reserved
 	held         map[string]int              // taken addresses by user
-	hairpins     map[netip.AddrPort]map[*allocation]struct{}
 
 	timers   timers
 	refused  refusals
@@ -72,7 +71,6 @@ func New(cfg Config, seed [32]byte) *Server {
 		reservations: map[token]*reservation{},
 		taken:        map[netip.AddrPort]struct{}{},
 		held:         map[string]int{},
-		hairpins:     map[netip.AddrPort]map[*allocation]struct{}{},
 		replies:      limiter{key: [2]uint64{random.Uint64(), random.Uint64()}},
 		counters:     map[string]uint64{},
 		// Strict: what follows MESSAGE-INTEGRITY is not covered by it and must
