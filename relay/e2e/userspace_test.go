@@ -59,10 +59,9 @@ func TestWaysOfCoturnsClient(t *testing.T) {
 			if c.Userspace.Overflowed != 0 {
 				t.Errorf("%d datagrams were lost in sockets' queues", c.Userspace.Overflowed)
 			}
-			code, out := s.command("analyze", "mismatches", s.relay.LogDir)
-			hairpinned := tc.client.ToEachOther && tc.offload == "" // a finding: it could be wanted in the kernel
-			if want := map[bool]int{false: 0, true: 2}[hairpinned]; code != want || hairpinned && has(out, "hairpin") != nil {
-				t.Errorf("analyze mismatches: exit %d, want %d\n%s", code, want, out)
+			// What the router is not made for is no finding.
+			if code, out := s.command("analyze", "mismatches", s.relay.LogDir); code != 0 {
+				t.Errorf("analyze mismatches: exit %d\n%s", code, out)
 			}
 			noSecrets(t, lines)
 		})
