@@ -82,7 +82,8 @@ func coreConfig(cfg *config.Config, a addresses, nonceKey [32]byte) turn.Config 
 		users[u.Name] = u.Password
 	}
 	return turn.Config{
-		Realm: cfg.Relay.Realm, NonceKey: nonceKey, NonceLifetime: cfg.Auth.NonceLifetime, Users: users,
+		Realm: cfg.Relay.Realm, NonceKey: nonceKey, NonceLifetime: cfg.Auth.NonceLifetime,
+		Users: users, SharedSecret: cfg.Auth.SharedSecret,
 		RelayIPv4: a.relayed, PublicIPv4: a.public, OwnAddresses: a.own,
 		LowestPort: cfg.Allocations.LowestPort, HighestPort: cfg.Allocations.HighestPort,
 		DefaultLifetime: cfg.Allocations.DefaultLifetime, MaxLifetime: cfg.Allocations.MaxLifetime,

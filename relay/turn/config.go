@@ -22,6 +22,13 @@ type Config struct {
 	// Users are the long-term credentials, password by name. Both are used as
 	// they stand: whoever fills the map applies OpaqueString (RFC 8265) first.
 	Users map[string]string
+	// SharedSecret, if not empty, adds time-limited credentials: the user name
+	// is EXPIRY:ID or EXPIRY, a Unix time in seconds, and the password the base64
+	// of the HMAC-SHA1 of the user name. They are good before that second, for
+	// each request anew. Quotas, ownership and the log go by the ID, so that a
+	// client can go on with a newer credential of the same ID; an ID that equals
+	// a name of Users counts as that user. A name in Users is never read so.
+	SharedSecret string
 
 	// RelayIPv4 is the local address of relayed transport addresses.
 	RelayIPv4 netip.Addr
