@@ -27,6 +27,7 @@ import (
 	"plumbline/relay/account"
 	"plumbline/relay/admin"
 	"plumbline/relay/config"
+	"plumbline/relay/config/watch"
 	"plumbline/relay/datapath"
 	"plumbline/relay/turn"
 )
@@ -88,7 +89,7 @@ type inForce struct {
 // Run serves until ctx ends, then ends in good order: sums and log.closed are
 // written. It returns an error where the relay could not start.
 func Run(ctx context.Context, opt Options) error {
-	cfg, data, err := initialConfig(opt.ConfigFile)
+	cfg, read, err := initialConfig(opt.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	defer func() { _ = r.log.Close("shutdown") }()
-	if err := r.serve(ctx, cfg, data); err != nil {
+	if err := r.serve(ctx, cfg, read); err != nil {
 		if !r.serving {
 			close(r.coreEnded) // it never began; nobody may wait for it
 		}
@@ -121,7 +122,7 @@ func Run(ctx context.Context, opt Options) error {
 
 // serve starts every part in the order in which they need each other, and ends
 // them in the reverse one.
-func (r *Relay) serve(ctx context.Context, cfg *config.Config, data []byte) error {
+func (r *Relay) serve(ctx context.Context, cfg *config.Config, read watch.Update) error {
 	plane, err := datapath.New(datapath.Options{Listen: cfg.Listen, Control: r.receive, ReadBuffer: socketQueue})
 	if err != nil {
 		return err
@@ -174,7 +175,7 @@ func (r *Relay) serve(ctx context.Context, cfg *config.Config, data []byte) erro
 	tasks.Go(func() { r.offload.watch(background) })
 	tasks.Go(func() { r.account.Serve(background) })
 	if r.opt.ConfigFile != "" {
-		tasks.Go(func() { r.watchConfig(background, data) })
+		tasks.Go(func() { r.watchConfig(background, read) })
 	}
 
 	r.sayStarted(first)
@@ -204,33 +205,34 @@ func (r *Relay) stop(end func()) {
 	_ = r.plane.Close() // never fails
 }
 
-// initialConfig is the validated config to start with, and the bytes that it was
-// read from. All problems of a file come in one error.
-func initialConfig(path string) (*config.Config, []byte, error) {
+// initialConfig is the validated config to start with, and what it was read from.
+// All problems of a file come in one error.
+func initialConfig(path string) (*config.Config, watch.Update, error) {
+	var none watch.Update
 	if path == "" {
 		dir, err := config.StateDir()
 		if err != nil {
-			return nil, nil, err
+			return nil, none, err
 		}
 		user, _, err := config.Credential(dir)
 		if err != nil {
-			return nil, nil, err
+			return nil, none, err
 		}
-		return config.Default(dir, user), nil, nil
+		return config.Default(dir, user), none, nil
 	}
-	data, err := config.ReadFile(path)
-	if err != nil {
-		return nil, nil, err
+	read := watch.Once(reading(path))
+	if read.Err != nil {
+		return nil, none, read.Err
 	}
-	cfg, problems := config.Parse(path, data)
+	cfg, problems := config.ParseWith(path, read.Data, read.ReadNamed)
 	if cfg == nil {
 		all := []error{fmt.Errorf("the config is refused and nothing was started, problems: %d", len(problems))}
 		for _, p := range problems {
 			all = append(all, p)
 		}
-		return nil, nil, errors.Join(all...)
+		return nil, none, errors.Join(all...)
 	}
-	return cfg, data, nil
+	return cfg, read, nil
 }
 
 // settings are the config's part for the log writer.

@@ -13,10 +13,18 @@ import (
 	"plumbline/relay/config/watch"
 )
 
-// watchConfig reloads the file whenever its bytes differ from those last read,
-// and on each signal, until ctx ends.
-func (r *Relay) watchConfig(ctx context.Context, last []byte) {
-	w := watch.Start(ctx, watch.Options{Path: r.opt.ConfigFile, Last: last})
+// reading is how a config file is read: its secret files with it, so that one
+// transaction sees all of them as they were at one time.
+func reading(path string) watch.Options {
+	return watch.Options{Path: path, Named: config.SecretFiles, ReadNamed: config.ReadSecret}
+}
+
+// watchConfig reloads the file whenever its bytes, or those of a secret file that
+// it names, differ from those last read, and on each signal, until ctx ends.
+func (r *Relay) watchConfig(ctx context.Context, last watch.Update) {
+	opts := reading(r.opt.ConfigFile)
+	opts.Last, opts.LastNamed = last.Data, last.Named
+	w := watch.Start(ctx, opts)
 	if err := w.Degraded(); err != nil {
 		r.log.Log(logs.Diagnostic{Level: logs.Warn, Text: "changes of the config file are found by polling only", Error: err.Error()})
 	}
@@ -34,7 +42,8 @@ func (r *Relay) watchConfig(ctx context.Context, last []byte) {
 }
 
 // take is one reload as a transaction: the kernel first, since it alone can
-// fail, then the core and everything else. A file that is bad changes nothing.
+// fail, then the core and everything else. A file that is bad changes nothing,
+// and so does a secret file.
 func (r *Relay) take(u watch.Update) {
 	r.reload.Lock()
 	defer r.reload.Unlock()
@@ -47,7 +56,7 @@ func (r *Relay) take(u watch.Update) {
 		reject(0, 0, u.Err.Error())
 		return
 	}
-	cfg, problems := config.Parse(r.opt.ConfigFile, u.Data)
+	cfg, problems := config.ParseWith(r.opt.ConfigFile, u.Data, u.ReadNamed)
 	if cfg == nil {
 		why := problems[0].Message
 		if more := len(problems) - 1; more > 0 {

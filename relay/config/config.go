@@ -55,13 +55,17 @@ type Allocations struct {
 
 // Auth is who may allocate.
 type Auth struct {
-	Users         []User
-	SharedSecret  string
-	NonceLifetime time.Duration
+	Users []User
+	// SharedSecret is what time-limited credentials are made with; "": there
+	// are none. SharedSecretFile is where it was read from; "": this file.
+	SharedSecret     string
+	SharedSecretFile string
+	NonceLifetime    time.Duration
 }
 
-// User is one long-term credential (RFC 8489 §9.2).
-type User struct{ Name, Password string }
+// User is one long-term credential (RFC 8489 §9.2). PasswordFile is where
+// Password was read from; "": the config itself.
+type User struct{ Name, Password, PasswordFile string }
 
 // Peers extends the built-in deny list; the longest matching prefix wins, and
 // of two equal ones the denial.

@@ -98,7 +98,7 @@ func (r *reader) offload(c *Config) {
 func (c *Config) Warnings() []string {
 	var out []string
 	if len(c.Auth.Users) == 0 && c.Auth.SharedSecret == "" {
-		out = append(out, "auth.users is empty: nobody can make an allocation until a user is added")
+		out = append(out, "auth.users is empty and there is no auth.shared_secret: nobody can make an allocation until a user is added")
 	}
 	for _, p := range c.Peers.Allow {
 		switch {

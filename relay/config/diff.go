@@ -18,7 +18,8 @@ import (
 const secretChanged = "changed"
 
 // Digest is the SHA-256, in hexadecimal, of the config with its secrets left
-// out: of users only the names count. Two configs with the same digest differ in
+// out: of users only the names count, of the shared secret that there is one, and
+// of secret files their paths. Two configs with the same digest differ in
 // secrets at most. A later version that knows more keys gives other digests.
 func (c *Config) Digest() string {
 	h := sha256.New()
@@ -35,7 +36,18 @@ func (c *Config) Digest() string {
 			line(k.path, k.show(c))
 		}
 	}
-	line("auth.users", slices.Sorted(maps.Keys(passwords(c))))
+	names := users(c)
+	line("auth.users", slices.Sorted(maps.Keys(names)))
+	// Configs without what follows keep the digest that they had before.
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if file := names[name].PasswordFile; file != "" {
+			line("auth.users."+name+".password_file", file)
+		}
+	}
+	if c.Auth.SharedSecret != "" {
+		line(sharedSecret, "present")
+		line(sharedSecretFile, c.Auth.SharedSecretFile)
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -47,10 +59,10 @@ func Diff(a, b *Config) []logs.Change {
 	for _, k := range keys {
 		switch {
 		case k.path == "auth.users":
-			changes = append(changes, diffUsers(passwords(a), passwords(b))...)
-		case k.path == "auth.shared_secret":
-			if a.Auth.SharedSecret != b.Auth.SharedSecret {
-				changes = append(changes, logs.Change{Field: k.path, From: secretChanged, To: secretChanged})
+			changes = append(changes, diffUsers(users(a), users(b))...)
+		case k.path == sharedSecret:
+			if a.Auth.SharedSecret != b.Auth.SharedSecret || a.Auth.SharedSecretFile != b.Auth.SharedSecretFile {
+				changes = append(changes, changedSecret(sharedSecret, b.Auth.SharedSecretFile))
 			}
 		case k.differs(a, b):
 			changes = append(changes, logs.Change{Field: k.path, From: k.show(a), To: k.show(b)})
@@ -59,7 +71,16 @@ func Diff(a, b *Config) []logs.Change {
 	return changes
 }
 
-func diffUsers(a, b map[string]string) []logs.Change {
+// changedSecret is one line for a secret and the file that it is from: the key
+// that holds it now, and neither of the two.
+func changedSecret(key, file string) logs.Change {
+	if file != "" {
+		key += "_file"
+	}
+	return logs.Change{Field: key, From: secretChanged, To: secretChanged}
+}
+
+func diffUsers(a, b map[string]User) []logs.Change {
 	var changes []logs.Change
 	names := maps.Clone(a)
 	maps.Copy(names, b)
@@ -73,7 +94,7 @@ func diffUsers(a, b map[string]string) []logs.Change {
 		case !has:
 			changes = append(changes, logs.Change{Field: field, From: "present", To: "absent"})
 		case before != after:
-			changes = append(changes, logs.Change{Field: field + ".password", From: secretChanged, To: secretChanged})
+			changes = append(changes, changedSecret(field+".password", after.PasswordFile))
 		}
 	}
 	return changes
@@ -95,10 +116,10 @@ func (k key) differs(a, b *Config) bool {
 	return k.show != nil && !reflect.DeepEqual(k.show(a), k.show(b))
 }
 
-func passwords(c *Config) map[string]string {
-	out := make(map[string]string, len(c.Auth.Users))
+func users(c *Config) map[string]User {
+	out := make(map[string]User, len(c.Auth.Users))
 	for _, u := range c.Auth.Users {
-		out[u.Name] = u.Password
+		out[u.Name] = u
 	}
 	return out
 }

@@ -45,8 +45,8 @@ var keys = []key{
 	text("allocations.default_family", oneOf("ipv4", "ipv6", "keep"), func(c *Config) *string { return &c.Allocations.DefaultFamily }),
 
 	{path: "auth.users", read: readUsers}, // shown by name: see Diff and Digest
-	{path: "auth.shared_secret", read: readSecret},
-	{path: "auth.shared_secret_file", read: readUnplaced},
+	{path: sharedSecret, read: readSharedSecret},
+	{path: sharedSecretFile, read: readSharedSecret},
 	lasting("auth.nonce_lifetime", duration(time.Second, day, time.Second), func(c *Config) *time.Duration { return &c.Auth.NonceLifetime }),
 
 	list("peers.allow", 0, 1024, prefix, func(c *Config) *[]netip.Prefix { return &c.Peers.Allow }),

@@ -53,6 +53,13 @@ func openError(path string, err error) error {
 	return fmt.Errorf("read config %s: %w", path, err)
 }
 
+// warnReadable says so when everyone can read a file that holds secrets.
+func warnReadable(w io.Writer, path, what string) {
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 {
+		fmt.Fprintf(w, "%s: warning: it holds %s and everyone on this machine can read it (mode %04o)\n", path, what, info.Mode().Perm())
+	}
+}
+
 // Load is ReadFile and Parse; a file that can't be read is one problem.
 func Load(path string) (*Config, []Problem) {
 	data, err := ReadFile(path)
@@ -76,8 +83,11 @@ func Check(w io.Writer, path string) int {
 	for _, warning := range c.Warnings() {
 		fmt.Fprintf(w, "%s: warning: %s\n", path, warning)
 	}
-	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 != 0 && len(c.Auth.Users) > 0 {
-		fmt.Fprintf(w, "%s: warning: it holds passwords and everyone on this machine can read it (mode %04o)\n", path, info.Mode().Perm())
+	if c.holdsSecrets() {
+		warnReadable(w, path, "passwords")
+	}
+	for _, file := range c.SecretFiles() {
+		warnReadable(w, file, "a secret")
 	}
 	if _, err := fmt.Fprintf(w, "%s: ok, digest %s\n", path, c.Digest()); err != nil {
 		return 1 // nobody has read what was found

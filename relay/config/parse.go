@@ -15,8 +15,8 @@ import (
 // maxProblems is how many problems of one file are told apart.
 const maxProblems = 200
 
-// Parse reads and validates the bytes of a config file. path only names the
-// file in problems. It returns either a Config or, sorted by place, every
+// Parse reads and validates the bytes of a config file, and with ReadSecret the
+// secret files that it names. path only names the file in problems. It returns either a Config or, sorted by place, every
 // problem that it found; never both.
 //
 // The file is a strict subset of YAML: one document, known keys, each once, of
@@ -26,8 +26,16 @@ const maxProblems = 200
 // that is what a file looks like while it is being written, and what an
 // operator meant to say with it can't be known.
 func Parse(path string, data []byte) (*Config, []Problem) {
+	return ParseWith(path, data, ReadSecret)
+}
+
+// ParseWith is Parse with another way to the bytes of a secret file, such as one
+// that has read them already. Its errors go into problems: they must not tell
+// a secret.
+func ParseWith(path string, data []byte, secret func(path string) ([]byte, error)) (*Config, []Problem) {
 	root, skip, problems := document(data)
-	r := &reader{file: path, problems: problems, skip: skip, at: map[string]token.Position{}, bad: map[string]bool{}}
+	r := newReader(path, skip)
+	r.problems, r.secret = problems, secret
 	c := defaults()
 	switch {
 	case root != nil:

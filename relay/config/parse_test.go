@@ -3,6 +3,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -270,6 +271,16 @@ func TestSecretsStayOut(t *testing.T) {
 		"auth: {shared_secret: s3cret, shared_secret_file: s3cret}",
 		"auth: {shared_secret: [s3cret]}",
 		"auth: {users: [{name: a, password: s3cret, password_file: s3cret}]}",
+		"auth: {users: [{name: a, password: s3cret, password_file: /s3cret}]}",
+		"auth: {users: [{name: a, password_file: s3cret}]}",
+		"auth: {users: [{name: a, password_file: /s3cret}]}",
+		"auth: {users: [{name: a, password_file: /dev/null/s3cret}]}",
+		"auth: {users: [{name: a, password_file: \"/s3cret\\u0001\"}]}",
+		"auth: {users: [{name: a, password_file: [s3cret]}]}",
+		"auth: {shared_secret_file: s3cret}",
+		"auth: {shared_secret_file: /s3cret}",
+		"auth: {shared_secret_file: /s3cret, shared_secret: s3cret}",
+		"auth: {shared_secret: \"s3cret\\u0001\"}",
 	} {
 		_, problems := Parse("relay.yaml", []byte(offloadOff+file))
 		if len(problems) == 0 {
@@ -303,7 +314,7 @@ func TestNeverPanics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pieces := []string{"relay", "auth", "users", "name", "password", ": ", ":", "- ", "\n", "\n  ", "\n    ", "[", "]", "{", "}", ", ", "'", "\"", "#", "&a", "*a", "!!str ", "? ", "|", ">-", "%", "---\n", "...\n", "<<", "~", "1", "é", "\t", "\x00", "\\", "@", "`"}
+	pieces := []string{"relay", "auth", "users", "name", "password", "_file", "/s", "shared_secret", ": ", ":", "- ", "\n", "\n  ", "\n    ", "[", "]", "{", "}", ", ", "'", "\"", "#", "&a", "*a", "!!str ", "? ", "|", ">-", "%", "---\n", "...\n", "<<", "~", "1", "é", "\t", "\x00", "\\", "@", "`"}
 	rapid.Check(t, func(t *rapid.T) {
 		var data []byte
 		switch rapid.IntRange(0, 2).Draw(t, "kind") {
@@ -337,7 +348,17 @@ func sound(t interface {
 	Fatalf(string, ...any)
 	Errorf(string, ...any)
 }, data []byte) {
-	c, problems := Parse("f", data)
+	// Secret files are made up: what is parsed must not name some of this machine.
+	secret := func(path string) ([]byte, error) {
+		if len(path)%3 == 0 {
+			return nil, errors.New("not there")
+		}
+		return []byte(path + "\n"), nil
+	}
+	c, problems := ParseWith("f", data, secret)
+	if files := SecretFiles(data); c != nil && !slices.Equal(files, c.SecretFiles()) {
+		t.Errorf("secret files %q, those of the config are %q", files, c.SecretFiles())
+	}
 	if (c == nil) == (len(problems) == 0) {
 		t.Fatalf("config %v and problems %v", c, problems)
 	}
@@ -351,7 +372,7 @@ func sound(t interface {
 		}
 	}
 	if c != nil {
-		if again, _ := Parse("f", data); again.Digest() != c.Digest() || len(Diff(c, again)) != 0 {
+		if again, _ := ParseWith("f", data, secret); again.Digest() != c.Digest() || len(Diff(c, again)) != 0 {
 			t.Errorf("two readings differ")
 		}
 	}

@@ -8,9 +8,6 @@ package config
 // takes the line out.
 var pending = map[string]string{
 	"allocations.default_family": "relayed addresses are IPv4 only in this version",
-	"auth.shared_secret":         "time-limited credentials are not in this version",
-	"auth.shared_secret_file":    "secrets from files are not in this version",
-	"auth.users[].password_file": "secrets from files are not in this version",
 	"drain.alternate_server":     "draining is not in this version",
 	"drain.timeout":              "draining is not in this version",
 }

@@ -18,6 +18,14 @@ type reader struct {
 	skip     map[int]bool              // lines whose problem is known already
 	at       map[string]token.Position // where a key's value stands
 	bad      map[string]bool           // keys that were set, but not to a valid value
+
+	secret func(path string) ([]byte, error) // reads a secret file; nil: none is read
+	files  map[string]bool                   // the secret files that are named
+	shared token.Position                    // where the shared secret stands
+}
+
+func newReader(file string, skip map[int]bool) *reader {
+	return &reader{file: file, skip: skip, at: map[string]token.Position{}, bad: map[string]bool{}, files: map[string]bool{}}
 }
 
 // fail reports what is wrong with the value of path at n.

@@ -42,7 +42,7 @@ func readUsers(r *reader, c *Config, path string, n ast.Node) {
 	c.Auth.Users = users
 }
 
-// user reads one {name: …, password: …}.
+// user reads one {name: …, password: …} or {name: …, password_file: …}.
 func (r *reader) user(path string, n ast.Node) (u User, ok bool) {
 	before := len(r.problems)
 	path += "[]"
@@ -51,11 +51,10 @@ func (r *reader) user(path string, n ast.Node) (u User, ok bool) {
 		return u, false
 	}
 	set := map[string]bool{}
+	var file string // the path in password_file
+	var fileAt ast.Node
 	for _, e := range entries {
 		set[e.name] = true
-		if s, ok := e.value.(*ast.StringNode); ok && s.Value == "" && e.name == "password_file" {
-			set[e.name] = false // as if it were not there
-		}
 		key := path + "." + e.name
 		switch e.name {
 		case "name":
@@ -63,10 +62,19 @@ func (r *reader) user(path string, n ast.Node) (u User, ok bool) {
 		case "password":
 			u.Password = r.credential(key, password, e.value)
 		case "password_file":
-			readUnplaced(r, nil, key, e.value)
+			s, ok := r.scalar(key, textScalar, e.value)
+			file, fileAt = s, e.value
+			set[e.name] = !ok || s != "" // "" is as if it were not there
 		default:
 			r.report(place(e.key), "unknown key in %s%s", path, suggestionAmong(userKeys, e.name))
 		}
+	}
+	switch key := path + ".password_file"; {
+	case file == "":
+	case set["password"]:
+		r.fail(key, fileAt, "password is set too: remove one of them")
+	default:
+		u.PasswordFile, u.Password = r.fromFile(key, file, fileAt)
 	}
 	for _, want := range []string{"name", "password"} {
 		if !set[want] && !(want == "password" && set["password_file"]) {
@@ -86,29 +94,4 @@ func (r *reader) credential(key string, parse func(string) (string, error), n as
 		r.fail(key, n, "%v", err)
 	}
 	return v
-}
-
-// readSecret reads auth.shared_secret; "" is none.
-func readSecret(r *reader, c *Config, path string, n ast.Node) {
-	s, ok := r.scalar(path, textScalar, n)
-	if !ok || s == "" {
-		return
-	}
-	if why := pending[path]; why != "" {
-		r.fail(path, n, `%s: leave it at ""`, why)
-		return
-	}
-	if _, err := password(s); err != nil {
-		r.fail(path, n, "%v", err)
-		return
-	}
-	c.Auth.SharedSecret = s
-}
-
-// readUnplaced reads a key that a Config has no field for yet: only "", its
-// default, means what it says.
-func readUnplaced(r *reader, _ *Config, path string, n ast.Node) {
-	if s, ok := r.scalar(path, textScalar, n); ok && s != "" {
-		r.fail(path, n, `%s: leave it at ""`, pending[path])
-	}
 }

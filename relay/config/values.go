@@ -63,8 +63,8 @@ func password(s string) (string, error) {
 	switch {
 	case s == "":
 		return "", errors.New("want a password, it is empty")
-	case len(s) > 1024:
-		return "", fmt.Errorf("want at most 1024 bytes, got %d", len(s))
+	case len(s) > maxSecret:
+		return "", fmt.Errorf("want at most %d bytes, got %d", maxSecret, len(s))
 	case !printable(s):
 		return "", errors.New("control characters are not allowed in a password")
 	}

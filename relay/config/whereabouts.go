@@ -2,14 +2,10 @@
 
 package config
 
-import (
-	"github.com/goccy/go-yaml/token"
-)
-
 // Whereabouts reads from a file that Load refuses what it takes to find the
 // relay that runs on it: relay.name, logs.dir and admin.socket, which never
 // change while a relay runs. All else in the Config is as good as unknown and
-// must not be taken for what is intended. It returns nil where the file is no
+// must not be taken for what is intended; secret files are not read. It returns nil where the file is no
 // document, or one of the three can't be read.
 func Whereabouts(path string) *Config {
 	data, err := ReadFile(path)
@@ -20,7 +16,7 @@ func Whereabouts(path string) *Config {
 	if root == nil {
 		return nil
 	}
-	r := &reader{file: path, skip: skip, at: map[string]token.Position{}, bad: map[string]bool{}}
+	r := newReader(path, skip)
 	c := defaults()
 	if !r.sections(c, root) || !r.ok("relay.name", "logs.dir", "admin.socket") {
 		return nil

@@ -18,15 +18,16 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// folders watches the folders that a path leads through: its own, the parent of
-// that (it may be replaced), and that of every symbolic link on the way and of
-// the file in the end. The file itself is not watched: a watch follows the inode
+// folders watches the folders that paths lead through: for each its own, the
+// parent of that (it may be replaced), and that of every symbolic link on the
+// way and of the file in the end. The file itself is not watched: a watch follows the inode
 // and loses it at the first rename.
 type folders struct {
-	path string
-	fs   *fsnotify.Watcher
-	out  chan struct{}
-	done sync.WaitGroup
+	path  string
+	named []string // the paths besides it
+	fs    *fsnotify.Watcher
+	out   chan struct{}
+	done  sync.WaitGroup
 
 	// matter holds the names, in any watched folder, and the full paths of
 	// folders whose events are hints.
@@ -88,9 +89,24 @@ func (f *folders) matters(name string) bool {
 	return set[name] || set[filepath.Base(name)]
 }
 
+// follow implements hinter. Paths that are not absolute are left to the poll.
+func (f *folders) follow(named []string) {
+	f.named = f.named[:0:0]
+	for _, path := range named {
+		if filepath.IsAbs(path) {
+			f.named = append(f.named, filepath.Clean(path))
+		}
+	}
+}
+
 // rearm implements hinter. Folders that can't be watched are left to the poll.
 func (f *folders) rearm(all bool) {
 	dirs, matter := trail(f.path)
+	for _, path := range f.named {
+		more, names := trail(path)
+		maps.Copy(dirs, more)
+		maps.Copy(matter, names)
+	}
 	want := map[string]fileID{}
 	seen := map[fileID]bool{}
 	for _, dir := range slices.Sorted(maps.Keys(dirs)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package watch delivers the bytes of one file whenever they change, however
-// they change: written in place, renamed over, removed and made again, behind a
+// Package watch delivers the bytes of one file, and of the files that it names,
+// whenever they change, however they change: written in place, renamed over, removed and made again, behind a
 // symbolic link that moves, in a folder that is replaced, or on a file system
 // that sends no events.
 //
@@ -11,12 +11,10 @@
 package watch
 
 import (
-	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"time"
-
-	"plumbline/relay/config"
 )
 
 // Defaults of Options.
@@ -36,10 +34,12 @@ const (
 )
 
 // Update is one reading: either Data, or Err where the file could not be read.
-// Data is the receiver's.
+// Data is the receiver's. Named holds the files that Data names, as they were
+// found at the same time; it is not to be changed.
 type Update struct {
 	Data   []byte
 	Err    error
+	Named  map[string]File
 	Source Source
 }
 
@@ -58,9 +58,18 @@ type Options struct {
 	Poll time.Duration
 	// Read reads the file; nil is config.ReadFile.
 	Read func(path string) ([]byte, error)
+
+	// Named lists the files that the bytes of the watched one name, each once,
+	// in an order that only the bytes decide. They are watched and delivered
+	// with it. nil: it names none.
+	Named func(data []byte) []string
+	// ReadNamed reads one of them; nil is Read.
+	ReadNamed func(path string) ([]byte, error)
+	// LastNamed is what was read of them together with Last.
+	LastNamed map[string]File
 }
 
-// Watcher watches one file until its context ends.
+// Watcher watches a file, and those that it names, until its context ends.
 type Watcher struct {
 	opts     Options
 	updates  chan Update
@@ -69,13 +78,15 @@ type Watcher struct {
 	done     sync.WaitGroup
 }
 
-// hinter tells that the file may have changed.
+// hinter tells that a file may have changed.
 type hinter interface {
 	// hints are coalesced: one may stand for many.
 	hints() <-chan struct{}
 	// rearm follows the path anew, to the folders that it leads through now.
 	// all watches them again even if they look the same.
 	rearm(all bool)
+	// follow says which files there are besides the first; rearm reaches them.
+	follow(named []string)
 	close()
 }
 
@@ -94,10 +105,7 @@ func start(ctx context.Context, opts Options, h hinter, degraded error) *Watcher
 	opts.Debounce = positive(opts.Debounce, DefaultDebounce)
 	opts.MaxDelay = positive(opts.MaxDelay, DefaultMaxDelay)
 	opts.Poll = positive(opts.Poll, DefaultPoll)
-	if opts.Read == nil {
-		opts.Read = config.ReadFile
-	}
-	w := &Watcher{opts: opts, updates: make(chan Update), reload: make(chan struct{}, 1), degraded: degraded}
+	w := &Watcher{opts: opts.readable(), updates: make(chan Update), reload: make(chan struct{}, 1), degraded: degraded}
 	w.done.Go(func() { w.run(ctx, h) })
 	return w
 }
@@ -138,11 +146,12 @@ func (w *Watcher) run(ctx context.Context, h hinter) {
 	quiet.Stop()
 	defer quiet.Stop()
 
-	last := reading{data: w.opts.Last, taken: w.opts.Last != nil}
+	last := reading{data: w.opts.Last, named: w.opts.LastNamed, taken: w.opts.Last != nil}
 	var (
-		calm    calm
-		next    Update
-		waiting bool // next was not taken yet
+		followed []string // the named files that h knows
+		calm     calm
+		next     Update
+		waiting  bool // next was not taken yet
 	)
 	hint := func() {
 		now := time.Now()
@@ -152,7 +161,15 @@ func (w *Watcher) run(ctx context.Context, h hinter) {
 		calm = zero
 		quiet.Stop()
 		h.rearm(true) // before reading: what changes afterwards gives a hint
-		now := w.read()
+		now := w.opts.read()
+		if !slices.Equal(now.names, followed) {
+			// The bytes tell only now what else is to be watched, and what was read
+			// of that may have changed before anybody looked.
+			followed = now.names
+			h.follow(followed)
+			h.rearm(true)
+			now = w.opts.read()
+		}
 		if source == Changed && now.same(last) {
 			return
 		}
@@ -160,7 +177,7 @@ func (w *Watcher) run(ctx context.Context, h hinter) {
 			source = Reloaded // somebody still waits for the answer to that
 		}
 		last, waiting = now, true
-		next = Update{Data: bytes.Clone(now.data), Err: now.err, Source: source}
+		next = now.update(source)
 	}
 
 	hint() // between the caller's reading and now the file may have changed
@@ -178,7 +195,7 @@ func (w *Watcher) run(ctx context.Context, h hinter) {
 			// A poll may meet the file half-written or just removed: it is a hint
 			// like any other.
 			h.rearm(false)
-			if calm == zero && !w.read().same(last) {
+			if calm == zero && !w.opts.read().same(last) {
 				hint()
 			}
 		case <-quiet.C:
@@ -189,34 +206,6 @@ func (w *Watcher) run(ctx context.Context, h hinter) {
 			next, waiting = Update{}, false
 		}
 	}
-}
-
-func (w *Watcher) read() reading {
-	data, err := w.opts.Read(w.opts.Path)
-	if err != nil {
-		data = nil
-	}
-	return reading{data: data, err: err, taken: true}
-}
-
-// reading is what was found at the path, good or bad.
-type reading struct {
-	data  []byte
-	err   error
-	taken bool // false: nothing was read yet
-}
-
-// same tells whether nothing needs to be said: an error that stays is said once.
-func (r reading) same(o reading) bool {
-	switch {
-	case !r.taken || !o.taken:
-		return r.taken == o.taken
-	case r.err != nil && o.err != nil:
-		return r.err.Error() == o.err.Error()
-	case r.err != nil || o.err != nil:
-		return false
-	}
-	return bytes.Equal(r.data, o.data)
 }
 
 // calm is how long hints have been coming; its zero value is that there are
@@ -242,4 +231,5 @@ type silent struct{}
 
 func (silent) hints() <-chan struct{} { return nil }
 func (silent) rearm(bool)             {}
+func (silent) follow([]string)        {}
 func (silent) close()                 {}

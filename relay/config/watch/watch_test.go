@@ -16,17 +16,19 @@ import (
 type fake struct {
 	hint chan struct{}
 
-	mu      sync.Mutex
-	data    string
-	err     error
-	reads   []time.Duration // since start
-	started time.Time
-	rearmed int
-	closed  bool
+	mu       sync.Mutex
+	data     string
+	err      error
+	reads    []time.Duration // since start
+	started  time.Time
+	rearmed  int
+	followed []string
+	closed   bool
 }
 
 func (f *fake) hints() <-chan struct{} { return f.hint }
 func (f *fake) close()                 { f.closed = true }
+func (f *fake) follow(named []string)  { f.followed = named }
 func (f *fake) rearm(bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
