@@ -28,7 +28,6 @@ type fake struct {
 
 func (f *fake) hints() <-chan struct{} { return f.hint }
 func (f *fake) close()                 { f.closed = true }
-func (f *fake) follow(named []string)  { f.followed = named }
 func (f *fake) rearm(bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -43,6 +42,19 @@ func (f *fake) read(string) ([]byte, error) {
 		return []byte("garbage"), f.err
 	}
 	return []byte(f.data), nil
+}
+
+func (f *fake) follow(named []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.followed = named
+}
+
+// follows is what the watcher has said to follow.
+func (f *fake) follows() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.followed
 }
 
 // bubble runs a watcher over a fake file that holds "one", which was read. What
