@@ -24,6 +24,7 @@ type commands struct {
 	Check   checkCommand   `cmd:"" help:"Validate a config file: FILE:LINE:COL: message for each problem."`
 	Status  statusCommand  `cmd:"" help:"Show what is intended beside what the kernel holds."`
 	Probe   probeCommand   `cmd:"" help:"Check a relay end to end from outside."`
+	Load    loadCommand    `cmd:"" help:"Load a relay over many allocations and account for every packet."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -66,6 +66,15 @@ func TestExitCodes(t *testing.T) {
 		{"probe", 1, "relay run"},
 		{"probe --server 127.0.0.1:9", 1, "--user"},
 		{"probe --count 0", 1, "--count"},
+		{"load", 1, "relay run"},
+		{"load --server 127.0.0.1:9", 1, "--user"},
+		{"load --allocations 0", 1, "--allocations 0: want 1 to 1000"},
+		{"load --rate 200001", 1, "--rate 200001: want 1 to 200000"},
+		{"load --size 27", 1, "--size 27: want 28 to 1448"},
+		{"load --duration 11m", 1, "--duration 11m0s"},
+		{"load --timeout 0s", 1, "--timeout"},
+		{"load --peer-address localhost", 1, "--peer-address"},
+		{"load --peer-address 0.0.0.0", 1, "--peer-address"},
 	} {
 		got := command(strings.Fields(c.args)...)
 		if got.code != c.code || !strings.Contains(got.out+got.err, c.says) {

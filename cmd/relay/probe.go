@@ -33,21 +33,9 @@ func (c *probeCommand) Run(s *surroundings) error {
 	if c.Timeout <= 0 {
 		return fmt.Errorf("--timeout %v: want a time above 0, such as 3s", c.Timeout)
 	}
-	if o.Server == "" {
-		o.Server = "127.0.0.1:" + probe.DefaultPort
-		if c.IPv6 {
-			o.Server = "[::1]:" + probe.DefaultPort
-		}
-	}
-	if c.User == "" {
-		if c.Server != "" || c.Password != "" {
-			return errors.New("--user is missing: say who probes, with --user and --password")
-		}
-		user, err := keptCredential()
-		if err != nil {
-			return err
-		}
-		o.User, o.Password = user.Name, user.Password
+	var err error
+	if o.Server, o.User, o.Password, err = whom(c.Server, c.User, c.Password, c.IPv6); err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -59,6 +47,26 @@ func (c *probeCommand) Run(s *surroundings) error {
 		return exitCode(1) // the result says why
 	}
 	return nil
+}
+
+// whom says which relay is meant, and who asks it: what was given, else the
+// default relay on this machine with the credential that it keeps.
+func whom(server, user, password string, ipv6 bool) (toServer, asUser, withPassword string, err error) {
+	toServer = server
+	if server == "" {
+		toServer = "127.0.0.1:" + probe.DefaultPort
+		if ipv6 {
+			toServer = "[::1]:" + probe.DefaultPort
+		}
+	}
+	if user != "" {
+		return toServer, user, password, nil
+	}
+	if server != "" || password != "" {
+		return "", "", "", errors.New("--user is missing: say who asks, with --user and --password")
+	}
+	kept, err := keptCredential()
+	return toServer, kept.Name, kept.Password, err
 }
 
 func keptCredential() (config.User, error) {

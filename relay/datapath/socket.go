@@ -11,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -94,24 +93,8 @@ func (s *socket) close() {
 	s.conn.Close()
 }
 
-// queueDrops is how many datagrams the kernel dropped at this socket, mostly
-// because its queue was full. It is the same number that SO_RXQ_OVFL attaches
-// to datagrams (sk_drops), asked for with SO_MEMINFO, because a control message
-// only tells of drops before a datagram that is still to come.
-func (s *socket) queueDrops() uint64 {
-	const drops = 8 // SK_MEMINFO_DROPS, include/uapi/linux/sock_diag.h
-	var info [drops + 1]uint32
-	size := uint32(unsafe.Sizeof(info))
-	var errno syscall.Errno
-	err := s.raw.Control(func(fd uintptr) {
-		_, _, errno = unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	})
-	if err != nil || errno != 0 {
-		return 0
-	}
-	return uint64(info[drops])
-}
+// queueDrops is how many datagrams the kernel dropped at this socket.
+func (s *socket) queueDrops() uint64 { return QueueDrops(s.raw) }
 
 // source is the address to send from, or none where the socket has only one.
 func (s *socket) source(server netip.AddrPort) netip.Addr {
@@ -153,23 +136,6 @@ func relay(address netip.AddrPort, options Options) (*socket, error) {
 	return s, nil
 }
 
-// setReadBuffer sets a socket's queue beyond net.core.rmem_max where this process
-// may (CAP_NET_ADMIN), else up to it.
-func setReadBuffer(conn *net.UDPConn, bytes int) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var forced error
-	err = raw.Control(func(fd uintptr) {
-		forced = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes)
-	})
-	if err != nil || forced == nil {
-		return err
-	}
-	return conn.SetReadBuffer(bytes)
-}
-
 func open(address netip.AddrPort, options Options, configure func(fd int) error) (*socket, error) {
 	if !address.IsValid() || address.Addr().Is4In6() {
 		return nil, errors.New("not an IPv4 or IPv6 address with a port")
@@ -199,7 +165,7 @@ func open(address netip.AddrPort, options Options, configure func(fd int) error)
 	}
 	conn := packets.(*net.UDPConn)
 	if options.ReadBuffer > 0 {
-		err = setReadBuffer(conn, options.ReadBuffer)
+		err = SetReadBuffer(conn, options.ReadBuffer)
 	}
 	if err == nil && options.WriteBuffer > 0 {
 		err = conn.SetWriteBuffer(options.WriteBuffer)

@@ -25,9 +25,14 @@ type direct struct {
 	peer           netip.AddrPort // of the channel
 	lived          bool           // there is an allocation to give back
 
+	lifetime time.Duration // of the allocation, as the server granted it
+
 	mu      sync.Mutex
 	pending map[[stun.TransactionIDSize]byte]chan *stun.Message
 	data    chan []byte
+	// handle, if set, takes payloads instead of data, in the reader's goroutine
+	// and only until it returns.
+	handle func(payload []byte)
 }
 
 const (
@@ -36,8 +41,8 @@ const (
 	firstRTO      = 200 * time.Millisecond
 )
 
-func newDirect(t *tap, o Options) *direct {
-	d := &direct{tap: t, user: o.User, password: o.Password, data: make(chan []byte, 1024),
+func newDirect(t *tap, o Options, handle func(payload []byte)) *direct {
+	d := &direct{tap: t, user: o.User, password: o.Password, handle: handle, data: make(chan []byte, 1024),
 		pending: make(map[[stun.TransactionIDSize]byte]chan *stun.Message)}
 	go d.read()
 	return d
@@ -78,6 +83,10 @@ func (d *direct) read() {
 }
 
 func (d *direct) deliver(payload []byte) {
+	if d.handle != nil {
+		d.handle(payload)
+		return
+	}
 	select {
 	case d.data <- append([]byte(nil), payload...):
 	default: // nobody reads: lost, like in a full socket queue
@@ -162,13 +171,18 @@ func (d *direct) binding() (netip.AddrPort, error) {
 	return address(response, stun.AttrXORMappedAddress)
 }
 
-func (d *direct) allocate() (netip.AddrPort, error) {
+func (d *direct) allocate() (netip.AddrPort, error) { return d.allocateWith() }
+
+func (d *direct) allocateWith(more ...stun.Setter) (netip.AddrPort, error) {
 	transport := stun.RawAttribute{Type: stun.AttrRequestedTransport, Value: []byte{udpProtocol, 0, 0, 0}}
-	response, err := d.request(stun.MethodAllocate, transport)
+	response, err := d.request(stun.MethodAllocate, append(more, transport)...)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
 	d.lived = true
+	if v, err := response.Get(stun.AttrLifetime); err == nil && len(v) == 4 {
+		d.lifetime = time.Duration(binary.BigEndian.Uint32(v)) * time.Second
+	}
 	return address(response, stun.AttrXORRelayedAddress)
 }
 
@@ -193,12 +207,19 @@ func (d *direct) permit(peer netip.AddrPort) error {
 }
 
 func (d *direct) bind(_ context.Context, peer netip.AddrPort) error {
-	number := stun.RawAttribute{Type: stun.AttrChannelNumber, Value: []byte{channelNumber >> 8, channelNumber & 0xff, 0, 0}}
-	if _, err := d.request(stun.MethodChannelBind, number, peerAddress(peer)); err != nil {
+	if err := d.channel(peer); err != nil {
 		return err
 	}
 	d.peer = peer
 	return d.send(warmUp, peer)
+}
+
+// channel binds the channel or refreshes it, and the permission with it
+// (RFC 8656 §12.1).
+func (d *direct) channel(peer netip.AddrPort) error {
+	number := stun.RawAttribute{Type: stun.AttrChannelNumber, Value: []byte{channelNumber >> 8, channelNumber & 0xff, 0, 0}}
+	_, err := d.request(stun.MethodChannelBind, number, peerAddress(peer))
+	return err
 }
 
 func (d *direct) send(payload []byte, _ netip.AddrPort) error {

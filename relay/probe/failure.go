@@ -25,11 +25,13 @@ const (
 	stepAllocate   = "an Allocate request"
 	stepPermission = "a CreatePermission request"
 	stepChannel    = "a ChannelBind request"
+	stepRefresh    = "a Refresh request"
 )
 
 var methods = map[string]stun.Method{
 	stepBinding: stun.MethodBinding, stepAllocate: stun.MethodAllocate,
 	stepPermission: stun.MethodCreatePermission, stepChannel: stun.MethodChannelBind,
+	stepRefresh: stun.MethodRefresh,
 }
 
 // explain turns what ended a step into words for a person: what was tried, what

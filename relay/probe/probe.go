@@ -161,7 +161,7 @@ func open(ctx context.Context, server netip.AddrPort, o Options) (end, error) {
 	}
 	var c client
 	if o.IPv6 {
-		c = newDirect(t, o)
+		c = newDirect(t, o, nil)
 	} else if c, err = newPion(t, server, o); err != nil {
 		t.Close()
 		return end{}, fmt.Errorf("starting a TURN client: %w", err)
