@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -37,6 +38,12 @@ func (c *loadCommand) Run(s *surroundings) error {
 			return fmt.Errorf("--peer-address %q: want an IP address: %w", c.PeerAddress, err)
 		}
 		o.PeerAddress = a
+	} else if c.IPv6 {
+		// Relayed addresses are IPv4, and so must the peers be.
+		if c.Server != "" {
+			return errors.New("--ipv6 needs --peer-address: relayed addresses are IPv4, so name an IPv4 address of this host that the relay reaches")
+		}
+		o.PeerAddress = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	if err := o.Check(); err != nil {
 		return err

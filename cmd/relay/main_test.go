@@ -66,6 +66,7 @@ func TestExitCodes(t *testing.T) {
 		{"probe", 1, "relay run"},
 		{"probe --server 127.0.0.1:9", 1, "--user"},
 		{"probe --count 0", 1, "--count"},
+		{"load --ipv6 --server [::1]:9 --user a --password b", 1, "--peer-address"},
 		{"load", 1, "relay run"},
 		{"load --server 127.0.0.1:9", 1, "--user"},
 		{"load --allocations 0", 1, "--allocations 0: want 1 to 1000"},
