@@ -16,7 +16,6 @@ import (
 	"plumbline/logs"
 )
 
-
 func selector(t *testing.T, sel analyze.Selection) *analyze.Selector {
 	t.Helper()
 	s, err := analyze.NewSelector(sel)
