@@ -388,6 +388,13 @@ func TestRunsSortByStart(t *testing.T) {
 		}
 		last = run[:10]
 	}
+	start := time.Unix(1_790_000_000, 999_000)
+	for i := range 1000 { // within one millisecond, as of a relay that starts again at once
+		earlier, later := logs.NewRun(start.Add(time.Duration(i))), logs.NewRun(start.Add(time.Duration(i+1)))
+		if earlier >= later {
+			t.Fatalf("%s, a nanosecond later %s", earlier, later)
+		}
+	}
 	now := time.Now()
 	if a, b := logs.NewRun(now), logs.NewRun(now); a == b {
 		t.Error("two runs of one moment have one id")
