@@ -104,25 +104,6 @@ func Changes(ctx context.Context) (<-chan Batch, error) {
 	return out, nil
 }
 
-// Watch is [Changes] for those who look at everything again anyway.
-func Watch(ctx context.Context) (<-chan struct{}, error) {
-	batches, err := Changes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := make(chan struct{}, 1)
-	go func() {
-		defer close(out)
-		for range batches {
-			select {
-			case out <- struct{}{}:
-			default: // one is waiting, and the look has not begun yet
-			}
-		}
-	}()
-	return out, nil
-}
-
 // pending merges changes.
 type pending struct {
 	batch Batch

@@ -148,41 +148,36 @@ func TestChangesEndWithTheContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	looks, err := nexthop.Watch(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
 	cancel()
 	end := deadline(t)
-	for batches != nil || looks != nil {
+	for batches != nil {
 		select {
 		case _, ok := <-batches:
 			if !ok {
 				batches = nil
 			}
-		case _, ok := <-looks:
-			if !ok {
-				looks = nil
-			}
 		case <-end.Done():
-			t.Fatal("the channels stayed open")
+			t.Fatal("the channel stayed open")
 		}
 	}
 }
 
-func TestWatchTellsOfAChangeWhileNobodyReads(t *testing.T) {
+func TestChangesWhileNobodyReadsAreTold(t *testing.T) {
 	b := testbed.New(t, testbed.Options{})
 	relay := b.Host("relay")
-	var looks <-chan struct{}
-	if err := relay.Do(func() (err error) { looks, err = nexthop.Watch(t.Context()); return err }); err != nil {
+	var batches <-chan nexthop.Batch
+	if err := relay.Do(func() (err error) { batches, err = nexthop.Changes(t.Context()); return err }); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 { // merged into few
 		resolve(t, relay, b.Host("peer").Addr(), b.Host("client").Addr())
 	}
 	select {
-	case <-looks:
+	case b, ok := <-batches:
+		if !ok || !b.Resync && len(b.Changes) == 0 {
+			t.Fatalf("an empty batch (open: %t)", ok)
+		}
 	case <-deadline(t).Done():
-		t.Fatal("no look was asked for")
+		t.Fatal("no change was told")
 	}
 }
